@@ -1,0 +1,232 @@
+"""The typed policy: everything a risk analyst decides, as one document.
+
+A policy has a `facts` section, on which ledger and windows depend, and decision sections (buckets, score, warnings,
+limits, offers, texts), on which only standing depends. Two policies with equal `facts` can be run over one fold of the
+facts. Amounts are minor units, ratios basis points (`_bp`, 10,000 = 1), durations civil days unless named otherwise.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Name = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[a-z][a-z0-9_]*$")]
+Days = Annotated[int, Meta(ge=0, le=3_660)]
+DpdFrom = Annotated[int, Meta(ge=1, le=3_660)]
+Points = Annotated[int, Meta(ge=-1_000, le=1_000)]
+Score = Annotated[int, Meta(ge=-10_000, le=10_000)]
+Bp = Annotated[int, Meta(ge=0, le=10_000)]
+Minor = Annotated[int, Meta(ge=0, le=10**15)]
+
+Group = Literal["past_due", "due_today", "in_advance"]
+Component = Literal["penalty", "fee", "interest", "principal"]
+Method = Literal["auto_debit", "manual", "transfer", "settlement"]
+Level = Literal["none", "watch", "amber", "red", "critical"]
+Status = Literal["normal", "draws_restricted", "decreased", "frozen", "zeroed"]
+Subtotal = Literal["ability", "willingness", "behaviour", "external", "links"]
+
+LEVELS: tuple[Level, ...] = ("none", "watch", "amber", "red", "critical")
+STATUSES: tuple[Status, ...] = ("normal", "draws_restricted", "decreased", "frozen", "zeroed")
+
+
+class Model(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of every part: a misspelt field is an error, not a silently unused one."""
+
+
+# --- facts --------------------------------------------------------------------------------------------------------
+
+
+class Calendar(Model):
+    zone: str
+
+
+class AllocationOrder(Model):
+    """In which order one kind of payment is allocated (groups of instalments, then components inside an instalment)."""
+
+    groups: tuple[Group, ...] = ("past_due", "due_today", "in_advance")
+    components: tuple[Component, ...] = ("penalty", "fee", "interest", "principal")
+
+
+class Allocation(Model):
+    default: AllocationOrder
+    by_method: dict[Method, AllocationOrder] = {}
+
+
+class Dpd(Model):
+    """`due_date_counts_as`: DPD of an unpaid instalment on its due date, 0 (default) or 1 (RBI IRAC)."""
+
+    due_date_counts_as: Literal[0, 1] = 0
+
+
+class Material(Model):
+    """Materiality of arrears (CRR Article 178, Delegated Regulation 2018/171): above both thresholds."""
+
+    absolute_minor: dict[str, Minor]
+    default_absolute_minor: Minor
+    relative_bp: Bp = 100
+
+
+class Attribution(Model):
+    """Failure codes by who caused them; a code in neither list is `unknown`."""
+
+    platform: tuple[str, ...]
+    borrower: tuple[str, ...]
+
+
+class Facts(Model):
+    calendar: Calendar
+    allocation: Allocation
+    dpd: Dpd
+    material: Material
+    attribution: Attribution
+    allowed_lateness_days: Days = 7
+    duplicate_days: Annotated[int, Meta(ge=1, le=30)] = 7
+    parked_events_max: Annotated[int, Meta(ge=1, le=1_000)] = 32
+    parked_bytes_max: Annotated[int, Meta(ge=1_024, le=1_048_576)] = 65_536
+
+
+# --- decisions ----------------------------------------------------------------------------------------------------
+
+
+class Bucket(Model):
+    """Managed DPD `from_day` to `to_day`, both included; the last bucket has no `to_day`."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=16)]
+    from_day: Days
+    to_day: Days | None = None
+
+
+class Band(Model):
+    """lower <= value < upper; a missing bound is open."""
+
+    points: Points
+    lower: int | None = None
+    upper: int | None = None
+
+
+class Factor(Model):
+    """One feature in the scorecard. `reason` is the code given when its points count against the borrower."""
+
+    feature: Name
+    subtotal: Subtotal
+    bands: tuple[Band, ...]
+    unknown: Points
+    reason: Name
+
+
+class Tier(Model):
+    """Scores from `from_score` up; the lowest tier has none."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=8)]
+    probability_bp: Bp
+    from_score: Score | None = None
+
+
+class Scorecard(Model):
+    base: Score
+    factors: tuple[Factor, ...]
+    tiers: tuple[Tier, ...]
+
+
+class WarningLevel(Model):
+    """When a level is raised, and when it may be left.
+
+    Raised if the score is below `score_below`, or managed DPD is at least `managed_dpd_from`. Left for a lower level only
+    after the score has been at least `leave_score_from` and managed DPD below `leave_managed_dpd_below` for `dwell_days`
+    (hysteresis). Once left, it is not raised again within `cool_down_days`.
+    """
+
+    level: Level
+    score_below: Score | None
+    managed_dpd_from: DpdFrom | None
+    leave_score_from: Score | None
+    leave_managed_dpd_below: DpdFrom | None
+    dwell_days: Days
+    cool_down_days: Days
+
+
+class SeveralLoans(Model):
+    """At least `loans` loans at managed DPD `managed_dpd_from` or more at the same time."""
+
+    loans: Annotated[int, Meta(ge=2, le=100)]
+    managed_dpd_from: DpdFrom
+
+
+class Condition(Model):
+    """All of the fields given must hold. A condition on DPD alone is a *ledger condition*: it can turn out false later."""
+
+    score_below: Score | None = None
+    level_from: Level | None = None
+    managed_dpd_from: DpdFrom | None = None
+    contractual_dpd_from: DpdFrom | None = None
+    material: bool = False
+    plan_offered: bool = False
+    several_loans: SeveralLoans | None = None
+    overdue_episodes_from: Annotated[int, Meta(ge=1, le=100)] | None = None
+    fraud_confirmed: bool = False
+
+
+class LimitStep(Model):
+    """One rung of the limit ladder.
+
+    Taken when any of `when` holds and the borrower has stood on the rung below for `after_days` (0 = at once; a rung
+    marked `direct` is taken from any lower rung). `keep_bp` of the limit in force is kept. `draws_max_30d` and
+    `draws_min_gap_h` limit new draws where the rung restricts them.
+    """
+
+    status: Status
+    when: tuple[Condition, ...]
+    keep_bp: Bp
+    reason: Name
+    after_days: Days = 0
+    direct: bool = False
+    draws_max_30d: Annotated[int, Meta(ge=0, le=1_000)] | None = None
+    draws_min_gap_h: Annotated[int, Meta(ge=0, le=8_760)] | None = None
+
+
+class Restoration(Model):
+    """The way back: after cure and `probation_days` clean (`distressed_probation_days` after a distressed restructure),
+    the limit returns in `stages_bp` of the earlier limit, each stage after `stage_days` and `stage_on_time` instalments
+    paid on time since the last one."""
+
+    probation_days: Days
+    distressed_probation_days: Days
+    stages_bp: tuple[Bp, ...]
+    stage_days: Days
+    stage_on_time: Annotated[int, Meta(ge=0, le=100)]
+
+
+class Limits(Model):
+    steps: tuple[LimitStep, ...]
+    restoration: Restoration
+
+
+class PlanOption(Model):
+    """A hardship plan: `instalments` spreads what is unpaid over `months`; `deferral` moves unpaid due dates by
+    `defer_days`; `partner_refinance` is repaid to the partner in `months`."""
+
+    kind: Literal["instalments", "deferral", "partner_refinance"]
+    months: Annotated[int, Meta(ge=1, le=120)] | None = None
+    defer_days: Annotated[int, Meta(ge=1, le=366)] | None = None
+
+
+class Offers(Model):
+    """A plan is offered when a loan reaches `managed_dpd_from`, once per arrears episode of the loan."""
+
+    managed_dpd_from: DpdFrom
+    options: tuple[PlanOption, ...]
+
+
+class Text(Model):
+    en: Annotated[str, Meta(min_length=1, max_length=300)]
+    zh: Annotated[str, Meta(min_length=1, max_length=300)]
+
+
+class Policy(Model):
+    id: Annotated[str, Meta(min_length=1, max_length=64)]
+    facts: Facts
+    buckets: tuple[Bucket, ...]
+    score: Scorecard
+    warnings: tuple[WarningLevel, ...]
+    limits: Limits
+    offers: Offers
+    reasons: dict[Name, Text]
