@@ -1,0 +1,86 @@
+"""What goes into one fold of a chunk and what comes out of it.
+
+The chunk cycle (worker) and replay know the engine through these types alone: state and wake-ups go in and out as packed
+bytes and plain integers, so that neither needs to know what a borrower's state holds.
+"""
+
+from msgspec import Struct, field
+
+from streams.engine.order import Record
+
+SWEEP_LIMIT = 2_000
+"""How many wake-ups one fold fires at most; a longer sweep spans several folds."""
+
+Wake = tuple[int, str]
+"""(due moment in epoch ms, borrower): sorts in the order wake-ups fire."""
+
+
+class Output(Struct, frozen=True, gc=False):
+    """One outbound message, encoded."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    kind: str
+    """The event's `type`; for metrics only."""
+    detail: str = ""
+    """Warning level, limit status or bucket the event leads to; for metrics only."""
+
+
+class DeadLetter(Struct, frozen=True, gc=False):
+    """A record refused, with its reason from the closed list (`streams.engine.decode.REASONS`)."""
+
+    record: Record
+    reason: str
+    message: str
+    stage: str
+
+
+class Sweep(Struct, array_like=True):
+    """A tick whose wake-ups are not all fired yet."""
+
+    at_ms: int
+    partition: int
+    offset: int
+    event_id: str
+
+
+class PolicyInForce(Struct, array_like=True):
+    policy_id: str
+    digest: str
+    body: str
+
+
+class TaskState(Struct, array_like=True):
+    """What one task knows beyond its borrowers; packed beside them in every commit.
+
+    `clock_ms` is the last tick, None before the first. `control_seen` are the ids of control events already taken, newest
+    last. `loans` counts open loans and their outstanding balance by currency and bucket, `levels` borrowers by warning
+    level (gauges that survive a restart exactly).
+    """
+
+    schema: int = 1
+    clock_ms: int | None = None
+    live: PolicyInForce | None = None
+    control_seen: list[str] = field(default_factory=list)
+    sweep: Sweep | None = None
+    loans: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    levels: dict[str, int] = field(default_factory=dict)
+    statuses: dict[str, int] = field(default_factory=dict)
+
+
+class Folded(Struct):
+    """The result of one fold.
+
+    `changed` maps each borrower whose state changed to its packed state; `wakes` maps a borrower to its new next wake-up
+    (None: none any more), only where it changed. `taken` is how many records of the chunk were folded (fewer than given only
+    where a tick has more wake-ups than one fold may fire). `counts` counts records by (topic, outcome).
+    """
+
+    task: TaskState
+    outputs: list[Output] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    changed: dict[str, bytes] = field(default_factory=dict)
+    wakes: dict[str, int | None] = field(default_factory=dict)
+    taken: int = 0
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)
