@@ -1,13 +1,14 @@
 """Every event that reaches the service, one message type each.
 
-Amounts are integer minor units, instants epoch milliseconds UTC, `*_on` civil dates in the lender's zone. A field that a
-producer may leave out defaults to ``UNSET`` and may also be ``null``; what is absent stays distinguishable from zero.
-Ranges stand in the annotations, so that decoding refuses what lies outside them. Fields not listed are ignored.
+Amounts are integer minor units, instants epoch milliseconds UTC, `*_on` civil dates in the lender's zone. A field that
+a producer may leave out defaults to ``UNSET`` and may also be ``null``, which means the same: read it with `given`.
+What is absent stays distinguishable from zero. Ranges stand in the annotations, so that decoding refuses what lies
+outside them. Fields not listed are ignored.
 """
 
 import re
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -27,6 +28,13 @@ InstalmentNo = Annotated[int, Meta(ge=0, le=10_000)]
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
 Month = Annotated[str, Meta(pattern="^[0-9]{4}-(0[1-9]|1[0-2])$")]
 Channel = Word
+
+_T = TypeVar("_T")
+
+
+def given(value: _T | UnsetType | None) -> _T | None:
+    """The value of a field that a producer may leave out, None where it is absent or ``null``."""
+    return None if value is UNSET else value
 
 
 def event_type(class_name: str) -> str:
@@ -51,7 +59,7 @@ class LoanEvent(BorrowerEvent, frozen=True, kw_only=True, gc=False):
     """An event about one loan. `currency`, where a producer sends it, must be the loan's."""
 
     loan_id: Id
-    currency: Currency | None | UnsetType = UNSET
+    currency: Currency | UnsetType | None = UNSET
 
 
 # --- repayments ---------------------------------------------------------------------------------------------------
@@ -82,9 +90,9 @@ class LoanDisbursed(BorrowerEvent, frozen=True, kw_only=True, gc=False):
     currency: Currency
     principal_minor: PositiveMinor
     schedule: Schedule
-    pool_id: Id | None | UnsetType = UNSET
-    platform: Word | None | UnsetType = UNSET
-    cover: Cover | None | UnsetType = UNSET
+    pool_id: Id | UnsetType | None = UNSET
+    platform: Word | UnsetType | None = UNSET
+    cover: Cover | UnsetType | None = UNSET
 
 
 RepaymentMethod = Literal["auto_debit", "manual", "transfer", "settlement"]
@@ -95,7 +103,7 @@ class RepaymentReceived(LoanEvent, frozen=True, kw_only=True, gc=False):
     amount_minor: PositiveMinor
     method: RepaymentMethod
     channel: Channel
-    value_on: date | None | UnsetType = UNSET
+    value_on: date | UnsetType | None = UNSET
 
 
 class RepaymentFailed(LoanEvent, frozen=True, kw_only=True, gc=False):
@@ -104,7 +112,7 @@ class RepaymentFailed(LoanEvent, frozen=True, kw_only=True, gc=False):
     method: RepaymentMethod
     channel: Channel
     code: Word
-    instalment_no: InstalmentNo | None | UnsetType = UNSET
+    instalment_no: InstalmentNo | UnsetType | None = UNSET
 
 
 class RepaymentReversed(LoanEvent, frozen=True, kw_only=True, gc=False):
@@ -121,13 +129,13 @@ class ChargeAdded(LoanEvent, frozen=True, kw_only=True, gc=False):
 class AmountWaived(LoanEvent, frozen=True, kw_only=True, gc=False):
     component: Literal["penalty", "fee", "interest", "principal"]
     amount_minor: PositiveMinor
-    instalment_no: InstalmentNo | None | UnsetType = UNSET
+    instalment_no: InstalmentNo | UnsetType | None = UNSET
 
 
 class LoanRescheduled(LoanEvent, frozen=True, kw_only=True, gc=False):
     schedule: Schedule
     distressed: bool
-    plan_id: Id | None | UnsetType = UNSET
+    plan_id: Id | UnsetType | None = UNSET
 
 
 class LoanWrittenOff(LoanEvent, frozen=True, kw_only=True, gc=False):
@@ -179,7 +187,7 @@ class Transaction(BorrowerEvent, frozen=True, kw_only=True, gc=False):
     category: Literal[
         "purchase", "cash", "transfer", "income", "credit_inflow", "credit_outflow", "investment", "gambling", "other"
     ]
-    counterparty_id: Id | None | UnsetType = UNSET
+    counterparty_id: Id | UnsetType | None = UNSET
 
 
 # --- signals ------------------------------------------------------------------------------------------------------
@@ -190,9 +198,9 @@ class ProfileSet(BorrowerEvent, frozen=True, kw_only=True, gc=False):
     limit_minor: Minor
     currency: Currency
     onboarded_on: date
-    identity_token: Annotated[str, Meta(min_length=1, max_length=256)] | None | UnsetType = UNSET
-    industry: Word | None | UnsetType = UNSET
-    region: Word | None | UnsetType = UNSET
+    identity_token: Annotated[str, Meta(min_length=1, max_length=256)] | UnsetType | None = UNSET
+    industry: Word | UnsetType | None = UNSET
+    region: Word | UnsetType | None = UNSET
 
 
 class ProfileChanged(BorrowerEvent, frozen=True, kw_only=True, gc=False):
@@ -215,7 +223,7 @@ class StatementIssued(BorrowerEvent, frozen=True, kw_only=True, gc=False):
 
 class HardshipReported(BorrowerEvent, frozen=True, kw_only=True, gc=False):
     kind: Word
-    until_ms: Instant | None | UnsetType = UNSET
+    until_ms: Instant | UnsetType | None = UNSET
 
 
 class ViolationReported(BorrowerEvent, frozen=True, kw_only=True, gc=False):
@@ -226,7 +234,7 @@ class ViolationReported(BorrowerEvent, frozen=True, kw_only=True, gc=False):
 class BlacklistReported(BorrowerEvent, frozen=True, kw_only=True, gc=False):
     source: Word
     listed: bool
-    expires_on: date | None | UnsetType = UNSET
+    expires_on: date | UnsetType | None = UNSET
 
 
 class BusinessReported(BorrowerEvent, frozen=True, kw_only=True, gc=False):
@@ -247,9 +255,9 @@ class BureauReported(BorrowerEvent, frozen=True, kw_only=True, gc=False):
     enquiries_30d: Count
     external_balance_minor: Minor
     external_overdue: bool
-    source: Word | None | UnsetType = UNSET
-    external_score: Count | None | UnsetType = UNSET
-    adverse_events: Count | None | UnsetType = UNSET
+    source: Word | UnsetType | None = UNSET
+    external_score: Count | UnsetType | None = UNSET
+    adverse_events: Count | UnsetType | None = UNSET
 
 
 class IncomeReported(BorrowerEvent, frozen=True, kw_only=True, gc=False):
@@ -280,9 +288,9 @@ class AppealFiled(BorrowerEvent, frozen=True, kw_only=True, gc=False):
 class ReviewDecided(BorrowerEvent, frozen=True, kw_only=True, gc=False):
     decision: Literal["approve", "uphold", "overturn", "set_limit", "clear", "exempt"]
     reviewer: Id
-    about_event_id: Id | None | UnsetType = UNSET
-    limit_minor: Minor | None | UnsetType = UNSET
-    expires_at_ms: Instant | None | UnsetType = UNSET
+    about_event_id: Id | UnsetType | None = UNSET
+    limit_minor: Minor | UnsetType | None = UNSET
+    expires_at_ms: Instant | UnsetType | None = UNSET
 
 
 class HoldSet(BorrowerEvent, frozen=True, kw_only=True, gc=False):
@@ -341,25 +349,25 @@ class DealSet(Inbound, frozen=True, kw_only=True, gc=False):
 
 
 class MacroScope(Struct, frozen=True, gc=False, omit_defaults=True):
-    product: Word | None | UnsetType = UNSET
-    segment: Word | None | UnsetType = UNSET
-    industry: Word | None | UnsetType = UNSET
-    region: Word | None | UnsetType = UNSET
+    product: Word | UnsetType | None = UNSET
+    segment: Word | UnsetType | None = UNSET
+    industry: Word | UnsetType | None = UNSET
+    region: Word | UnsetType | None = UNSET
 
 
 class MacroSet(Inbound, frozen=True, kw_only=True, gc=False):
     factor: Annotated[float, Meta(ge=-1.0, le=1.0)]
-    until_ms: Instant | None | UnsetType = UNSET
-    scope: MacroScope | None | UnsetType = UNSET
-    indicator: Word | None | UnsetType = UNSET
-    value: float | None | UnsetType = UNSET
+    until_ms: Instant | UnsetType | None = UNSET
+    scope: MacroScope | UnsetType | None = UNSET
+    indicator: Word | UnsetType | None = UNSET
+    value: float | UnsetType | None = UNSET
 
 
 class IncidentScope(Struct, frozen=True, gc=False, omit_defaults=True):
-    channel: Word | None | UnsetType = UNSET
-    platform: Word | None | UnsetType = UNSET
-    product: Word | None | UnsetType = UNSET
-    all: bool | None | UnsetType = UNSET
+    channel: Word | UnsetType | None = UNSET
+    platform: Word | UnsetType | None = UNSET
+    product: Word | UnsetType | None = UNSET
+    all: bool | UnsetType | None = UNSET
 
 
 class IncidentOpened(Inbound, frozen=True, kw_only=True, gc=False):
@@ -368,7 +376,7 @@ class IncidentOpened(Inbound, frozen=True, kw_only=True, gc=False):
     from_ms: Instant
     grace_days: Annotated[int, Meta(ge=0, le=366)]
     cause: Word
-    until_ms: Instant | None | UnsetType = UNSET
+    until_ms: Instant | UnsetType | None = UNSET
 
 
 class IncidentClosed(Inbound, frozen=True, kw_only=True, gc=False):
@@ -406,14 +414,5 @@ Signals = (
     | LinkReported
     | FraudReported
 )
-Reviews = (
-    AppealFiled
-    | ReviewDecided
-    | HoldSet
-    | HoldLifted
-    | PlanAccepted
-    | PlanDeclined
-    | PlanBroken
-    | PlanCompleted
-)
+Reviews = AppealFiled | ReviewDecided | HoldSet | HoldLifted | PlanAccepted | PlanDeclined | PlanBroken | PlanCompleted
 Control = Tick | PolicyActivated | DealSet | MacroSet | IncidentOpened | IncidentClosed
