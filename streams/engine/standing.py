@@ -1,0 +1,89 @@
+"""What one policy holds of one borrower: warning level, place on the limit ladder, and what those decisions rest on.
+
+Facts never depend on standing. Each decision in force keeps its *grounds*, so that it can be asked again, as of its own
+day, whether it was true when facts arrive late.
+"""
+
+from msgspec import Struct, field
+
+
+class Ground(Struct, array_like=True, gc=False):
+    """The ledger terms of one condition that held; 0 or False where the condition has no such term.
+
+    `other` says that the condition also rests on something that is not the ledger (score, level, confirmed fraud).
+    """
+
+    managed_from: int = 0
+    contractual_from: int = 0
+    material: bool = False
+    loans: int = 0
+    loans_managed_from: int = 0
+    episodes: int = 0
+    other: bool = False
+
+    @property
+    def rests_on_ledger(self) -> bool:
+        return bool(self.managed_from or self.contractual_from or self.material or self.loans or self.episodes)
+
+
+class WarningDecision(Struct, array_like=True, gc=False):
+    """A raise or escalation in force. `ground` is None where the score alone raised it."""
+
+    event_id: str
+    day: int
+    level: int
+    previous_level: int
+    ground: Ground | None
+
+
+class LimitDecision(Struct, array_like=True, gc=False):
+    """A restriction in force; `rung` 0 is no restriction."""
+
+    event_id: str
+    day: int
+    rung: int
+    previous_rung: int
+    from_minor: int
+    to_minor: int
+    grounds: list[Ground]
+
+
+class LoanStanding(Struct, array_like=True, gc=False):
+    """What was last reported of a loan. `offered_day`: the day a plan was offered in the present arrears episode."""
+
+    bucket: int = 0
+    balance_minor: int = 0
+    offered_day: int | None = None
+
+
+class Limit(Struct, array_like=True):
+    """The limit chain. `base_minor` is the limit before the first restriction in force, to which stages restore.
+
+    `stage` counts restoration stages passed; `since_ms` and `since_day` are when the present rung or stage began.
+    """
+
+    minor: int
+    currency: str
+    seq: int = 0
+    rung: int = 0
+    base_minor: int = 0
+    since_ms: int = 0
+    since_day: int = 0
+    stage: int = 0
+    decisions: list[LimitDecision] = field(default_factory=list)
+
+
+class Standing(Struct, array_like=True):
+    """`below_since_ms[level]`: since when the conditions to leave that level have held without a break (0: they do not).
+    `left_at_ms[level]`: when it was last left (0: never). `clean_since_day`: since when nothing has been in arrears."""
+
+    score: int = 0
+    tier: int = 0
+    level: int = 0
+    below_since_ms: list[int] = field(default_factory=lambda: [0, 0, 0, 0, 0])
+    left_at_ms: list[int] = field(default_factory=lambda: [0, 0, 0, 0, 0])
+    warnings: list[WarningDecision] = field(default_factory=list)
+    limit: Limit | None = None
+    clean_since_day: int | None = None
+    loans: dict[str, LoanStanding] = field(default_factory=dict)
+    judged: bool = False
