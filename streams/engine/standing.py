@@ -8,9 +8,9 @@ from msgspec import Struct, field
 
 
 class Ground(Struct, array_like=True, gc=False):
-    """The ledger terms of one condition that held; 0 or False where the condition has no such term.
+    """The terms of one condition that held; 0, False or None where the condition has no such term.
 
-    `other` says that the condition also rests on something that is not the ledger (score, level, confirmed fraud).
+    `other` says that the condition also rests on a warning level or on confirmed fraud, which late facts do not undo.
     """
 
     managed_from: int = 0
@@ -19,6 +19,7 @@ class Ground(Struct, array_like=True, gc=False):
     loans: int = 0
     loans_managed_from: int = 0
     episodes: int = 0
+    score_below: int | None = None
     other: bool = False
 
     @property
@@ -27,13 +28,13 @@ class Ground(Struct, array_like=True, gc=False):
 
 
 class WarningDecision(Struct, array_like=True, gc=False):
-    """A raise or escalation in force. `ground` is None where the score alone raised it."""
+    """A raise or escalation in force."""
 
     event_id: str
     day: int
     level: int
     previous_level: int
-    ground: Ground | None
+    grounds: list[Ground]
 
 
 class LimitDecision(Struct, array_like=True, gc=False):

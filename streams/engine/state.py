@@ -1,0 +1,134 @@
+"""A borrower's whole state, and its packed form.
+
+One blob a borrower: facts (what happened; the same under every policy with these facts rules) apart from standing (what
+one policy makes of it). Blobs carry the schema they were written with and are migrated when read.
+"""
+
+from hashlib import blake2b
+
+from msgspec import DecodeError, Struct, field
+from msgspec.msgpack import Decoder, Encoder
+
+from streams.engine.chunk import TaskState
+from streams.engine.ledger import Loan
+from streams.engine.standing import Standing
+from streams.engine.windows import Windows
+
+SCHEMA = 1
+"""Version of the packed form. Appending fields with defaults keeps it; any other change raises it and adds a migration."""
+SEEN_MAX = 4_096
+"""Ids kept for telling duplicates, at most: beyond that the oldest is forgotten (16 bytes each)."""
+_SEEN_SIZE = 16
+_HOUR_MS = 3_600_000
+
+
+class Profile(Struct, array_like=True, gc=False):
+    segment: str
+    currency: str
+    limit_minor: int
+    onboarded_day: int
+    event_id: str
+
+
+class Parked(Struct, array_like=True, gc=False):
+    """A record whose loan has not been seen yet, as it was received, and when it was parked on the business clock."""
+
+    loan_id: str
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+    parked_ms: int
+
+
+class Facts(Struct, array_like=True):
+    """`seen` holds the ids of recent events, packed (see `find_seen`); `fraud_event_id` the event that confirmed fraud."""
+
+    profile: Profile | None = None
+    loans: dict[str, Loan] = field(default_factory=dict)
+    windows: Windows = field(default_factory=Windows)
+    seen: bytes = b""
+    parked: list[Parked] = field(default_factory=list)
+    fraud_event_id: str | None = None
+
+
+class Borrower(Struct, array_like=True):
+    """`wake_ms` is the next wake-up asked for, None for none."""
+
+    schema: int = SCHEMA
+    facts: Facts = field(default_factory=Facts)
+    standing: Standing = field(default_factory=Standing)
+    wake_ms: int | None = None
+
+
+class StateError(ValueError):
+    """A packed state that cannot be read: damaged, or written by a newer version."""
+
+
+_encoder = Encoder()
+_borrowers = Decoder(Borrower)
+_tasks = Decoder(TaskState)
+
+
+def pack(borrower: Borrower) -> bytes:
+    return _encoder.encode(borrower)
+
+
+def unpack(blob: bytes) -> Borrower:
+    """Raises:
+    StateError: the blob is damaged or of a newer schema.
+    """
+    try:
+        borrower = _borrowers.decode(blob)
+    except DecodeError as error:
+        raise StateError(f"a borrower's state cannot be read: {error}; restore it from the commit log") from None
+    if borrower.schema > SCHEMA:
+        raise StateError(
+            f"a borrower's state has schema {borrower.schema}, this version reads up to {SCHEMA}; run the newer version"
+        )
+    return borrower
+
+
+def pack_task(task: TaskState) -> bytes:
+    return _encoder.encode(task)
+
+
+def unpack_task(blob: bytes) -> TaskState:
+    """Raises:
+    StateError: the blob is damaged.
+    """
+    try:
+        return _tasks.decode(blob)
+    except DecodeError as error:
+        raise StateError(f"the task's state cannot be read: {error}; restore it from the commit log") from None
+
+
+# --- recent event ids ---------------------------------------------------------------------------------------------
+# An entry is 16 bytes: 8 of the id's digest, 4 of the content's digest, 4 of the hour it arrived in. Entries stand in
+# the order of arrival, so that the old ones are a prefix.
+
+
+def find_seen(seen: bytes, event_id: str) -> int | None:
+    """The 32-bit content digest noted for an event id, None if the id is not among `seen`."""
+    key = blake2b(event_id.encode(), digest_size=8).digest()
+    at = seen.find(key)
+    while at >= 0:
+        if at % _SEEN_SIZE == 0:
+            return int.from_bytes(seen[at + 8 : at + 12], "big")
+        at = seen.find(key, at + 1)
+    return None
+
+
+def note_seen(seen: bytes, event_id: str, digest: int, order_ms: int, keep_days: int) -> bytes:
+    """`seen` with one more id, without those that arrived more than `keep_days` before `order_ms`."""
+    hour = order_ms // _HOUR_MS
+    oldest = hour - keep_days * 24
+    start = 0
+    while start < len(seen) and int.from_bytes(seen[start + 12 : start + 16], "big") < oldest:
+        start += _SEEN_SIZE
+    start = max(start, len(seen) - (SEEN_MAX - 1) * _SEEN_SIZE)
+    key = blake2b(event_id.encode(), digest_size=8).digest()
+    return seen[start:] + key + (digest & 0xFFFFFFFF).to_bytes(4, "big") + hour.to_bytes(4, "big")

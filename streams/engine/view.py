@@ -1,0 +1,149 @@
+"""What a judgement looks at: the borrower's loans as of one moment, the score, and questions asked of both.
+
+Conditions on DPD are asked loan by loan: contractual DPD, managed DPD, materiality and the offered plan of one condition
+must hold for the same loan.
+"""
+
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from streams.engine.delinquency import Position
+from streams.engine.ledger import Loan
+from streams.engine.score import Scored
+from streams.engine.standing import Ground, LoanStanding
+from streams.policy.model import Condition
+
+
+class LoanView(Struct, gc=False):
+    """One loan of a borrower: `position` at the moment of the view."""
+
+    loan: Loan
+    position: Position
+    standing: LoanStanding
+
+
+class View(Struct, gc=False):
+    """A borrower at one moment. `loans` are those still open; `episodes` counts overdue episodes of 30 days and more
+    in the last 365 (None: not known)."""
+
+    as_of_ms: int
+    day: int
+    loans: list[LoanView]
+    scored: Scored
+    features: list[int | None]
+    level: int
+    episodes: int | None
+    fraud_event_id: str | None
+    plan_kept: bool
+
+    @property
+    def worst(self) -> LoanView | None:
+        """The open loan with the highest managed DPD, then contractual DPD; None where nothing is overdue."""
+        worst: LoanView | None = None
+        for candidate in self.loans:
+            if candidate.position.contractual == 0:
+                continue
+            if worst is None or _dpd_key(candidate) > _dpd_key(worst):
+                worst = candidate
+        return worst
+
+    @property
+    def managed(self) -> int:
+        """The borrower's managed DPD: the worst of its loans."""
+        return max((view.position.managed for view in self.loans), default=0)
+
+
+def _dpd_key(view: LoanView) -> tuple[int, int]:
+    return view.position.managed, view.position.contractual
+
+
+def _loan_holds(condition: Condition, view: LoanView, day: int) -> bool:
+    position = view.position
+    if condition.managed_dpd_from is not None and position.managed < condition.managed_dpd_from:
+        return False
+    if condition.contractual_dpd_from is not None and position.contractual < condition.contractual_dpd_from:
+        return False
+    if condition.material and position.material == 0:
+        return False
+    offered = view.standing.offered_day
+    return not condition.plan_offered or (offered is not None and offered < day)
+
+
+def _asks_of_a_loan(condition: Condition) -> bool:
+    return (
+        condition.managed_dpd_from is not None
+        or condition.contractual_dpd_from is not None
+        or condition.material
+        or condition.plan_offered
+    )
+
+
+def holds(condition: Condition, view: View, levels: Callable[[str], int]) -> bool:
+    """Whether every term of `condition` holds; a plan counts as offered from the day after the offer."""
+    if condition.score_below is not None and view.scored.score >= condition.score_below:
+        return False
+    if condition.level_from is not None and view.level < levels(condition.level_from):
+        return False
+    if condition.fraud_confirmed and view.fraud_event_id is None:
+        return False
+    if condition.overdue_episodes_from is not None and (view.episodes or 0) < condition.overdue_episodes_from:
+        return False
+    several = condition.several_loans
+    if several is not None:
+        reached = sum(1 for loan in view.loans if loan.position.managed >= several.managed_dpd_from)
+        if reached < several.loans:
+            return False
+    return not _asks_of_a_loan(condition) or any(_loan_holds(condition, loan, view.day) for loan in view.loans)
+
+
+def ground_of(condition: Condition) -> Ground:
+    """The terms of a condition that has just held."""
+    several = condition.several_loans
+    return Ground(
+        managed_from=condition.managed_dpd_from or 0,
+        contractual_from=condition.contractual_dpd_from or 0,
+        material=condition.material,
+        loans=0 if several is None else several.loans,
+        loans_managed_from=0 if several is None else several.managed_dpd_from,
+        episodes=condition.overdue_episodes_from or 0,
+        score_below=condition.score_below,
+        other=condition.level_from is not None or condition.fraud_confirmed,
+    )
+
+
+def _ledger_true(ground: Ground, positions: Sequence[Position], episodes: int) -> bool:
+    if ground.loans:
+        reached = sum(1 for position in positions if position.managed >= ground.loans_managed_from)
+        if reached < ground.loans:
+            return False
+    if ground.episodes and episodes < ground.episodes:
+        return False
+    if not (ground.managed_from or ground.contractual_from or ground.material):
+        return True
+    return any(
+        position.managed >= ground.managed_from
+        and position.contractual >= ground.contractual_from
+        and (position.material > 0 or not ground.material)
+        for position in positions
+    )
+
+
+def overturned(grounds: Sequence[Ground], positions: Sequence[Position], episodes: int, score: int) -> bool:
+    """Whether late facts have undone a decision.
+
+    Args:
+        grounds: the conditions that held when it was made.
+        positions: the loans as of the day of the decision, with all that is known today.
+        episodes: overdue episodes in the 365 days before that day, likewise.
+        score: the score of today: what rests on features is judged from now on, not in the past.
+
+    A decision is undone when a ledger term that carried it was false as of its own day and nothing else carries it.
+    """
+    undone = False
+    for ground in grounds:
+        if ground.rests_on_ledger and not _ledger_true(ground, positions, episodes):
+            undone = True
+        elif ground.score_below is None or score < ground.score_below:
+            return False
+    return undone

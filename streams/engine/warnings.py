@@ -1,0 +1,140 @@
+"""Warning levels: raised or escalated at once, lowered only after a dwell time beyond a stricter threshold.
+
+    raise     score below, or managed DPD from                          at once, unless the level is in its cool-down
+    lower     score back above and managed DPD below, for the dwell     one level after another
+    overturn  the DPD that raised the level turns out never to have been    at once, by a compensating event
+"""
+
+from streams.engine.calendar import DAY_MS
+from streams.engine.encode import Emitter
+from streams.engine.reasons import Reasoner
+from streams.engine.standing import Ground, Standing, WarningDecision
+from streams.engine.view import View
+from streams.policy.model import LEVELS, WarningLevel
+
+TOPIC = "early-warnings"
+
+
+def _raised(rule: WarningLevel, view: View) -> bool:
+    if rule.score_below is not None and view.scored.score < rule.score_below:
+        return True
+    return rule.managed_dpd_from is not None and view.managed >= rule.managed_dpd_from
+
+
+def _may_leave(rule: WarningLevel, view: View) -> bool:
+    if rule.leave_score_from is not None and view.scored.score < rule.leave_score_from:
+        return False
+    return rule.leave_managed_dpd_below is None or view.managed < rule.leave_managed_dpd_below
+
+
+def _cooling_until(rule: WarningLevel, left_at_ms: int) -> int:
+    return left_at_ms + rule.cool_down_days * DAY_MS if left_at_ms else 0
+
+
+def judge_warnings(
+    rules: tuple[WarningLevel, ...], standing: Standing, view: View, emitter: Emitter, reasoner: Reasoner
+) -> None:
+    """Move `standing` to the level that `view` calls for; `rules` are the levels from the lowest up."""
+    target = _target(rules, standing, view)
+    if target > standing.level:
+        _raise_to(target, rules, standing, view, emitter, reasoner)
+    elif standing.level:
+        _lower(rules, standing, view, emitter, reasoner)
+    view.level = standing.level
+
+
+def _target(rules: tuple[WarningLevel, ...], standing: Standing, view: View) -> int:
+    for index in range(len(rules), standing.level, -1):
+        rule = rules[index - 1]
+        if _raised(rule, view) and _cooling_until(rule, standing.left_at_ms[index]) <= view.as_of_ms:
+            return index
+    return standing.level
+
+
+def _raise_to(
+    target: int,
+    rules: tuple[WarningLevel, ...],
+    standing: Standing,
+    view: View,
+    emitter: Emitter,
+    reasoner: Reasoner,
+) -> None:
+    rule = rules[target - 1]
+    by_score = rule.score_below is not None and view.scored.score < rule.score_below
+    by_dpd = rule.managed_dpd_from is not None and view.managed >= rule.managed_dpd_from
+    previous = standing.level
+    event_id = emitter.emit(
+        TOPIC,
+        reasoner.events.warning_escalated if previous else reasoner.events.warning_raised,
+        rule.level,
+        level=rule.level,
+        previous_level=LEVELS[previous],
+        **reasoner.warning(view, rule.managed_dpd_from if by_dpd else None, rule.score_below if by_score else None),
+    )
+    grounds = [Ground(managed_from=rule.managed_dpd_from or 0)] if by_dpd else []
+    if by_score:
+        grounds.append(Ground(score_below=rule.score_below))
+    standing.warnings.append(WarningDecision(event_id, view.day, target, previous, grounds))
+    standing.level = target
+    standing.below_since_ms = [0] * len(standing.below_since_ms)
+
+
+def _lower(
+    rules: tuple[WarningLevel, ...], standing: Standing, view: View, emitter: Emitter, reasoner: Reasoner
+) -> None:
+    level = standing.level
+    below = standing.below_since_ms
+    for index in range(1, standing.level + 1):
+        if not _may_leave(rules[index - 1], view):
+            below[index] = 0
+        elif below[index] == 0:
+            below[index] = view.as_of_ms
+    while level and below[level] and below[level] + rules[level - 1].dwell_days * DAY_MS <= view.as_of_ms:
+        standing.left_at_ms[level] = view.as_of_ms
+        below[level] = 0
+        level -= 1
+    if level == standing.level:
+        return
+    previous = standing.level
+    standing.level = level
+    while standing.warnings and standing.warnings[-1].level > level:
+        standing.warnings.pop()
+    emitter.emit(
+        TOPIC,
+        reasoner.events.warning_lowered if level else reasoner.events.warning_cleared,
+        LEVELS[level],
+        level=LEVELS[level],
+        previous_level=LEVELS[previous],
+        **reasoner.warning(view, None, None),
+    )
+
+
+def overturn_warning(standing: Standing, view: View, emitter: Emitter, reasoner: Reasoner) -> None:
+    """Compensate the newest warning decision, whose DPD turned out false as of its own day."""
+    decision = standing.warnings.pop()
+    previous = standing.level
+    standing.level = min(standing.level, decision.previous_level)
+    standing.below_since_ms = [0] * len(standing.below_since_ms)
+    emitter.emit(
+        TOPIC,
+        reasoner.events.warning_lowered if standing.level else reasoner.events.warning_cleared,
+        LEVELS[standing.level],
+        level=LEVELS[standing.level],
+        previous_level=LEVELS[previous],
+        compensates=decision.event_id,
+        **reasoner.warning(view, None, None),
+    )
+    view.level = standing.level
+
+
+def next_warning_wake(rules: tuple[WarningLevel, ...], standing: Standing, view: View) -> int | None:
+    """The next moment at which a dwell time or a cool-down in force ends."""
+    moments: list[int] = []
+    level = standing.level
+    if level and standing.below_since_ms[level]:
+        moments.append(standing.below_since_ms[level] + rules[level - 1].dwell_days * DAY_MS)
+    for index in range(level + 1, len(rules) + 1):
+        until = _cooling_until(rules[index - 1], standing.left_at_ms[index])
+        if until > view.as_of_ms and _raised(rules[index - 1], view):
+            moments.append(until)
+    return min((moment for moment in moments if moment > view.as_of_ms), default=None)
