@@ -1,0 +1,1 @@
+"""Recorded topics: written, read, replayed, explained, simulated and imported."""
