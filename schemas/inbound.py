@@ -25,8 +25,9 @@ PositiveMinor = Annotated[int, Meta(ge=1, le=MAX_MINOR)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 BasisPoints = Annotated[int, Meta(ge=0, le=10_000)]
 InstalmentNo = Annotated[int, Meta(ge=0, le=10_000)]
-Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
-Month = Annotated[str, Meta(pattern="^[0-9]{4}-(0[1-9]|1[0-2])$")]
+# Python's `$` also matches before a final line break, which the look-ahead excludes.
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}(?!\n)$")]
+Month = Annotated[str, Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])(?!\n)$")]
 Channel = Word
 
 _T = TypeVar("_T")
