@@ -1,0 +1,179 @@
+"""Settings of the programs, from the environment (`DUEWATCH_*`) and from flags, which win."""
+
+import ssl
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "DUEWATCH_"
+_MASK = "***"
+
+
+class ConfigError(Exception):
+    """A setting that cannot be used: one line with its name and how to mend it, never a secret's value."""
+
+
+class Settings(BaseSettings):
+    """What a worker or tool needs to know about where it runs. Descriptions are shown by `duewatch config show`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    app_id: str = Field(
+        "duewatch", pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$", description="names group, transactions and keys"
+    )
+    policy: str = Field("standard", min_length=1, description="a shipped policy's name or the path of a policy file")
+
+    broker: str = Field("127.0.0.1:9092", min_length=1, description="Kafka bootstrap servers, HOST:PORT[,HOST:PORT...]")
+    kafka_security: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = Field(
+        "plaintext", description="how to talk to the broker"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="used with kafka_security=sasl_*"
+    )
+    kafka_username: str | None = Field(None, description="used with kafka_security=sasl_*")
+    kafka_password: SecretStr | None = Field(None, description="used with kafka_security=sasl_*")
+    kafka_ca_file: Path | None = Field(None, description="PEM of the broker's authority; the system's if not set")
+    kafka_cert_file: Path | None = Field(None, description="PEM of our certificate (mutual TLS)")
+    kafka_key_file: Path | None = Field(None, description="PEM of our private key (mutual TLS)")
+    kafka_key_password: SecretStr | None = Field(None, description="of kafka_key_file")
+
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="redis://, rediss:// (TLS) or unix:// URL; may carry user and password",
+    )
+    redis_ca_file: Path | None = Field(None, description="PEM of the authority that signed Redis (rediss://)")
+    redis_timeout_s: Annotated[float, Field(gt=0, le=60)] = Field(5.0, description="for connecting and for each call")
+
+    clock: Literal["worker", "external"] = Field(
+        "worker", description="who writes ticks: the worker with partition 0, or whoever produces the events"
+    )
+    tick_every_s: Annotated[float, Field(gt=0, le=3600)] = Field(10.0, description="with clock=worker")
+    chunk_records: Annotated[int, Field(ge=1, le=20_000)] = Field(4_000, description="most records in one transaction")
+    chunk_ms: Annotated[int, Field(ge=0, le=5_000)] = Field(150, description="how long a chunk may fill under load")
+    transaction_timeout_ms: Annotated[int, Field(ge=2_000, le=900_000)] = Field(
+        60_000, description="after which the broker aborts; its transaction.max.timeout.ms must allow it"
+    )
+    transaction_deadline_ms: Annotated[int, Field(ge=1_000)] = Field(
+        40_000, description="after which the worker gives a transaction up; below the timeout"
+    )
+    session_timeout_s: Annotated[float, Field(ge=6, le=300)] = Field(
+        30.0, description="how long a dead worker keeps tasks"
+    )
+    stall_s: Annotated[float, Field(ge=5, le=3600)] = Field(
+        120.0, description="lag without a commit for this long: dump stacks and exit"
+    )
+
+    http_host: str = Field("127.0.0.1", min_length=1, description="where /metrics listens")
+    http_port: Annotated[int, Field(ge=0, le=65_535)] = Field(9464, description="0: any free port")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    log_format: Literal["json", "console"] = Field("json", description="one JSON object a line, or for the eye")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, url: SecretStr) -> SecretStr:
+        # Parts of the URL never get into the message: a mistyped one may carry the password anywhere.
+        try:
+            parts = urlsplit(url.get_secret_value())
+            usable = bool(parts.path) if parts.scheme == "unix" else bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+            parts = None
+        if parts is None or not usable or parts.scheme not in ("redis", "rediss", "unix"):
+            raise ValueError(
+                "must be redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH?db=N; "
+                "special characters in a password are encoded (%40 for @)"
+            )
+        return url
+
+    @model_validator(mode="after")
+    def _together(self) -> "Settings":
+        if self.transaction_deadline_ms >= self.transaction_timeout_ms:
+            raise ValueError("transaction_deadline_ms must be below transaction_timeout_ms")
+        if self.kafka_security.startswith("sasl_") and (self.kafka_username is None or self.kafka_password is None):
+            raise ValueError(f"kafka_security={self.kafka_security} needs kafka_username and kafka_password")
+        if (self.kafka_cert_file is None) != (self.kafka_key_file is None):
+            raise ValueError("kafka_cert_file and kafka_key_file go together")
+        return self
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Settings from the environment; a flag that is not None wins over its variable.
+
+    Raises:
+        ConfigError: all that is wrong, in one line.
+    """
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise ConfigError("; ".join(_problem(item) for item in error.errors())) from None
+
+
+def shown(settings: Settings) -> dict[str, str | int | float | None]:
+    """Every setting by its name, secrets masked: for `config show` and logs."""
+    values: dict[str, str | int | float | None] = {}
+    for name, value in settings:
+        if name == "redis_url":
+            values[name] = redis_location(settings)
+        elif isinstance(value, SecretStr):
+            values[name] = _MASK
+        else:
+            values[name] = str(value) if isinstance(value, Path) else value
+    return values
+
+
+def redis_location(settings: Settings) -> str:
+    """The Redis URL with what could be secret masked."""
+    parts = urlsplit(settings.redis_url.get_secret_value())
+    place = parts.netloc.rpartition("@")[2]
+    user = f"{_MASK}@" if "@" in parts.netloc else ""
+    return f"{parts.scheme}://{user}{place}{parts.path}"
+
+
+def kafka_options(settings: Settings) -> dict[str, Any]:
+    """Connection arguments for every aiokafka client.
+
+    Raises:
+        ConfigError: a certificate or key file cannot be used.
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.broker,
+        "security_protocol": settings.kafka_security.upper(),
+    }
+    if settings.kafka_security.endswith("ssl"):
+        options["ssl_context"] = _tls(settings)
+    if settings.kafka_security.startswith("sasl_") and settings.kafka_password is not None:
+        options["sasl_mechanism"] = settings.kafka_sasl_mechanism
+        options["sasl_plain_username"] = settings.kafka_username
+        options["sasl_plain_password"] = settings.kafka_password.get_secret_value()
+    return options
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.kafka_ca_file)
+        if settings.kafka_cert_file is not None:
+            secret = settings.kafka_key_password
+            context.load_cert_chain(
+                settings.kafka_cert_file,
+                settings.kafka_key_file,
+                # Without a password given OpenSSL would ask for one on the terminal.
+                password="" if secret is None else secret.get_secret_value(),
+            )
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"kafka_ca_file, kafka_cert_file, kafka_key_file: {error}") from error
+    return context
+
+
+def _problem(item: Any) -> str:
+    name = ".".join(str(part) for part in item["loc"])
+    message = item["msg"].removeprefix("Value error, ")
+    if not name:
+        return str(message)
+    if item["type"] == "extra_forbidden":
+        return f"{name}: there is no such setting"
+    return f"{name} ({PREFIX}{name.upper()}): {message}"

@@ -1,0 +1,239 @@
+"""The records of the commit log and how they look on the wire.
+
+The commit log is the truth about a task: copying its records in order gives the state, so each one holds the changed
+states themselves, never how they came about. A record is packed (msgpack) and compressed (zstd level 1: against lz4
+it takes 5 ms longer for 3,000 states of 600 bytes and saves a sixth of what the broker keeps), and cut into parts
+where it is larger than a message may be.
+
+Every part stands on its own: magic, version, sequence number, part i of n, the digest of the record before and its
+own, and a CRC-32 of all of it. The digest (SHA-256) covers the digest before, the sequence number and the content, so
+that a record lost, swapped or taken from another log is found by reading on. A reader that starts inside a record
+(the log was cut before it) skips the rest of it.
+"""
+
+import hashlib
+import struct
+from typing import Literal, NamedTuple
+from zlib import crc32
+
+import cramjam
+import msgspec
+from msgspec import Struct, field
+
+from streams.store.contract import Change
+from streams.store.seal import BrokenSeal, seal, unseal
+
+PART_LIMIT_BYTES = 900_000
+"""Largest value of one Kafka record; the broker's default limit is 1,048,588 with headers."""
+ORIGIN = bytes(32)
+"""The digest before the first record of a log."""
+
+_MAGIC = b"DWCL"
+_VERSION = 1
+# magic, version, sequence number, part, parts, length of the whole content, digest before, digest
+_HEAD = struct.Struct("<4sBQHHI32s32s")
+_CHECK = struct.Struct("<I")
+
+Kind = Literal["claim", "chunk"]
+Position = tuple[int, int]
+"""(next offset to read, order time in epoch ms the topic had reached before it)."""
+
+
+class CommitLogError(Exception):
+    """A commit log that cannot be read: one line with task and offset."""
+
+
+class CommitRecord(Struct, frozen=True, array_like=True):
+    """One commit of a task.
+
+    `seq` rises by one per record of a task. `incarnation` names the log: coined by its first claim and copied into
+    every later record. `positions` maps each input topic to where reading goes on. `changed`, `wakes` and `task` as
+    in `streams.store.contract.Change`; `task` None leaves it as it was. A claim repeats the positions of the record
+    before it, so that the newest record always tells them.
+    """
+
+    kind: Kind
+    seq: int
+    incarnation: str
+    positions: dict[str, Position] = field(default_factory=dict)
+    changed: dict[str, bytes] = field(default_factory=dict)
+    wakes: dict[str, int | None] = field(default_factory=dict)
+    task: bytes | None = None
+
+    def change(self, first: int, last: int) -> Change:
+        """What a store copies of this record, whose parts stand at the offsets `first` to `last`."""
+        return Change(last, first, self.changed, self.wakes, self.task)
+
+
+class Encoded(Struct, frozen=True):
+    """A record ready to be sent: its parts in order, and the digest that the next record names."""
+
+    values: list[bytes]
+    digest: bytes
+
+
+class Committed(Struct, frozen=True):
+    """A record as read, its parts at the offsets `first` to `last`."""
+
+    record: CommitRecord
+    first: int
+    last: int
+    digest: bytes
+
+    @property
+    def change(self) -> Change:
+        """What a store copies of it."""
+        return self.record.change(self.first, self.last)
+
+
+class _Body(Struct, array_like=True):
+    """The content of a record: states are sealed."""
+
+    kind: Kind
+    incarnation: str
+    positions: dict[str, Position]
+    changed: dict[str, bytes]
+    wakes: dict[str, int | None]
+    task: bytes | None
+
+
+class _Head(NamedTuple):
+    seq: int
+    part: int
+    parts: int
+    length: int
+    previous: bytes
+    digest: bytes
+
+
+_body_encoder = msgspec.msgpack.Encoder()
+_body_decoder = msgspec.msgpack.Decoder(_Body)
+
+
+def encode(record: CommitRecord, previous: bytes = ORIGIN, limit: int = PART_LIMIT_BYTES) -> Encoded:
+    """Values for the commit log, to be sent in order and in one transaction.
+
+    Args:
+        record: what to commit.
+        previous: digest of the record before.
+        limit: bytes one value may have.
+
+    Raises:
+        CommitLogError: the record needs more parts than can be counted.
+    """
+    content = _pack(record)
+    digest = _digest(previous, record.seq, content)
+    room = limit - _HEAD.size - _CHECK.size
+    parts = -(-len(content) // room)
+    if parts > 0xFFFF:
+        raise CommitLogError(f"commit {record.seq} has {len(content)} bytes: lower chunk_records")
+    values = []
+    for part in range(parts):
+        head = _HEAD.pack(_MAGIC, _VERSION, record.seq, part, parts, len(content), previous, digest)
+        body = head + content[part * room : (part + 1) * room]
+        values.append(body + _CHECK.pack(crc32(body)))
+    return Encoded(values, digest)
+
+
+class Reader:
+    """Puts the parts of one task's commit log together again, in offset order.
+
+    Args:
+        partition: the task, for messages.
+        after: the last record already known, behind which reading goes on; None: the first record found is taken as
+            it is.
+    """
+
+    def __init__(self, partition: int, after: Committed | None = None) -> None:
+        self._partition = partition
+        self._last = after
+        self._head: _Head | None = None
+        self._first = 0
+        self._parts: list[bytes] = []
+
+    @property
+    def last(self) -> Committed | None:
+        """The newest complete record."""
+        return self._last
+
+    def feed(self, offset: int, value: bytes | None) -> Committed | None:
+        """Take the next value of the log; returns the record it completes.
+
+        Raises:
+            CommitLogError: damaged, of a newer version, out of sequence, or not the successor of the record before.
+        """
+        head, content = self._open(offset, value)
+        if head.part > 0 and self._head is None and self._last is None:
+            return None
+        if head.part != len(self._parts):
+            raise self._error(offset, f"part {head.part + 1} where part {len(self._parts) + 1} of a record is due")
+        if self._head is None:
+            self._follows(offset, head)
+            self._head, self._first = head, offset
+        elif self._head != head._replace(part=0):
+            raise self._error(offset, f"part {head.part + 1} belongs to another record than the parts before it")
+        self._parts.append(content)
+        if len(self._parts) < head.parts:
+            return None
+        whole = b"".join(self._parts)
+        self._head, self._parts = None, []
+        if len(whole) != head.length or _digest(head.previous, head.seq, whole) != head.digest:
+            raise self._error(offset, "the content does not match its digest")
+        self._last = Committed(self._unpack(offset, head.seq, whole), self._first, offset, head.digest)
+        return self._last
+
+    def _open(self, offset: int, value: bytes | None) -> tuple[_Head, bytes]:
+        if value is None or len(value) < _HEAD.size + _CHECK.size or not value.startswith(_MAGIC):
+            raise self._error(offset, "not a commit record: does another program write to this topic?")
+        if value[len(_MAGIC)] > _VERSION:
+            raise self._error(
+                offset, f"written in version {value[len(_MAGIC)]}, this program reads up to {_VERSION}: upgrade it"
+            )
+        body = value[: -_CHECK.size]
+        if _CHECK.unpack(value[-_CHECK.size :])[0] != crc32(body):
+            raise self._error(offset, "damaged: the checksum does not match")
+        _, _, *fields = _HEAD.unpack_from(body)
+        return _Head(*fields), body[_HEAD.size :]
+
+    def _follows(self, offset: int, head: _Head) -> None:
+        last = self._last
+        if last is None:
+            return
+        if head.seq != last.record.seq + 1:
+            raise self._error(offset, f"commit {head.seq} follows commit {last.record.seq} (at offset {last.last})")
+        if head.previous != last.digest:
+            raise self._error(offset, f"commit {head.seq} was not written after the one at offset {last.last}")
+
+    def _unpack(self, offset: int, seq: int, content: bytes) -> CommitRecord:
+        try:
+            body = _body_decoder.decode(bytes(cramjam.zstd.decompress(content)))
+        except (cramjam.DecompressionError, msgspec.MsgspecError) as error:
+            raise self._error(offset, f"the content cannot be read ({type(error).__name__})") from error
+        try:
+            changed = {name: unseal(name, sealed) for name, sealed in body.changed.items()}
+            task = None if body.task is None else unseal("", body.task)
+        except BrokenSeal:
+            raise self._error(offset, "a state in it does not match its checksum") from None
+        return CommitRecord(body.kind, seq, body.incarnation, body.positions, changed, body.wakes, task)
+
+    def _error(self, offset: int, what: str) -> CommitLogError:
+        return CommitLogError(f"commit log of task {self._partition}, offset {offset}: {what}")
+
+
+def _pack(record: CommitRecord) -> bytes:
+    body = _Body(
+        record.kind,
+        record.incarnation,
+        record.positions,
+        {name: seal(name, state) for name, state in record.changed.items()},
+        record.wakes,
+        None if record.task is None else seal("", record.task),
+    )
+    return bytes(cramjam.zstd.compress(_body_encoder.encode(body), level=1))
+
+
+def _digest(previous: bytes, seq: int, content: bytes) -> bytes:
+    digest = hashlib.sha256(previous)
+    digest.update(seq.to_bytes(8, "little"))
+    digest.update(content)
+    return digest.digest()
