@@ -1,0 +1,61 @@
+# Duewatch: `make help` lists the targets. Python 3.11 or newer is all that `make demo` needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench faults schemas lock
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+
+setup: $(READY) ## Make .venv from the locked dependencies (done again only when they change)
+
+demo: $(READY) ## Broker, Redis, topics, worker and simulator in one; FOR=30s ends it by itself
+	@$(BIN)/duewatch demo $(if $(FOR),--for $(FOR))
+
+test: $(READY) ## All tests; a real part that is missing is skipped (DUEWATCH_REQUIRE_REAL=1: fails)
+	$(BIN)/python -m pytest --ignore=tests/faults $(ARGS)
+
+lint: $(READY) ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p schemas -p streams
+	$(BIN)/lint-imports
+
+format: $(READY) ## Put the sources into the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## Events per second through the worker, on real Kafka and Redis; ARGS go to the benchmark
+	$(BIN)/python -m benchmarks $(ARGS)
+
+faults: $(READY) ## Kills, stalls and cut connections on real parts; SEED= and ROW= pick one run
+	$(BIN)/python -m pytest tests/faults $(if $(SEED),--seed $(SEED)) $(if $(ROW),--row $(ROW)) $(ARGS)
+
+schemas: $(READY) ## Write JSON Schema and AsyncAPI from the wire types
+	$(BIN)/python -m schemas.export
+
+# Pins that still fit are kept; to take newer versions delete the two lock files first.
+lock: $(READY) ## Resolve the locked dependencies again, with hashes, for every platform
+	$(BIN)/python -m pip install --quiet 'uv>=0.9,<1'
+	$(COMPILE) --extra demo --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra demo --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-annotate --custom-compile-command "make lock"
+
+$(READY): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'pass' 2>/dev/null || { \
+	  echo "duewatch: '$(PYTHON)' does not run: install Python 3.11 or newer, or name one: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "duewatch: needs Python 3.11 or newer, '$(PYTHON)' is $$($(PYTHON) -V 2>&1): install one and name it: make setup PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "duewatch: '$(PYTHON)' cannot make a virtual environment: install its venv package (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "duewatch: installing the locked dependencies into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)
