@@ -49,10 +49,11 @@ ENDINGS = ("loan_closed", "loan_written_off")
 def known_content(event: Event) -> Event:
     """The fields of an event that mean something; an absent optional field is the same as null."""
     content = {name: event.get(name) for name in (*COMMON_FIELDS, *FIELDS[event["type"]])}
-    if content.get("schedule") is not None:
-        content["schedule"] = [{name: row[name] for name in SCHEDULE_FIELDS} for row in content["schedule"]]
-    if content.get("cover") is not None:
-        content["cover"] = {name: content["cover"].get(name) for name in COVER_FIELDS}
+    schedule, cover = content.get("schedule"), content.get("cover")
+    if schedule is not None:
+        content["schedule"] = [{name: row[name] for name in SCHEDULE_FIELDS} for row in schedule]
+    if cover is not None:
+        content["cover"] = {name: cover.get(name) for name in COVER_FIELDS}
     return content
 
 
@@ -251,11 +252,21 @@ class NaiveLedger:
 
     def _money(self, loan: Loan, on: datetime.date) -> Money:
         """The ledger at the end of `on`, from the entries in effect by then."""
+        on = self._last_stir(loan, on)
         if on not in loan.known_days:
             entries = self._entries_until(loan, on)
             rows = self._rows(loan, entries)
             loan.known_days[on] = self._allocate(rows, self._standing_payments(entries), (on + DAY, -1, ""))
         return loan.known_days[on]
+
+    @staticmethod
+    def _last_stir(loan: Loan, on: datetime.date) -> datetime.date:
+        """The last day up to `on` that had an entry, a due date or the day after one: none since moved money."""
+        schedules = [loan.disbursed["schedule"]]
+        schedules += [entry["schedule"] for _, entry in loan.entries if entry["type"] in RESCHEDULES]
+        dues = {datetime.date.fromisoformat(row["due_on"]) for schedule in schedules for row in schedule}
+        stirs = {key[0] for key, _ in loan.entries} | dues | {due_on + DAY for due_on in dues}
+        return max((day for day in stirs if day <= on), default=datetime.date.min)
 
     def _rows(self, loan: Loan, entries: list[tuple[Key, Event]]) -> list[Row]:
         """The instalments and what is owed on them, charges, waivers and reschedules taken in order of key."""
@@ -310,9 +321,7 @@ class NaiveLedger:
             credit = [(method, amount) for method, amount in left if amount > 0]
         return Money(rows, paid, sum(amount for _, amount in credit))
 
-    def _pay(
-        self, rows: list[Row], paid: dict[tuple[int, str], int], method: str, amount: int, moment: Key
-    ) -> int:
+    def _pay(self, rows: list[Row], paid: dict[tuple[int, str], int], method: str, amount: int, moment: Key) -> int:
         """Use `amount` on what is owed at `moment`; returns what is left over."""
         index_of = {id(row): index for index, row in enumerate(rows)}
         for group in self.groups_by_method.get(method, ALL_GROUPS):
