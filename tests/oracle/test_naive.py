@@ -154,6 +154,13 @@ STORIES = {
         2026-04-11 | bounce P1   | owes 1900 overdue 1000 contractual 42 allocated 1300
         2026-04-12 | pay P4 100  | owes 1800 overdue 900 contractual 2
     """,
+    "what was paid before a reschedule stays where it was, even if a new row falls due earlier": """
+        2026-01-01 | loan L1 CNY: 1 @ 2026-01-31 100+0+0; 2 @ 2026-02-28 100+0+0; 3 @ 2026-03-31 100+0+0 |
+        2026-01-31 | pay P1 200                        | owes 100
+        2026-02-10 | reschedule 4 @ 2026-02-20 100+0+0 | owes 100 contractual 0
+        2026-02-21 |                                   | contractual 1 overdue 100
+        2026-03-01 |                                   | contractual 9 overdue 100
+    """,
     "a reschedule takes unpaid charges with it and credit goes to the new rows": """
         2026-01-01 | loan L1 CNY: 1 @ 2026-01-31 1000+0+0 |
         2026-02-05 | charge 1 penalty 70               | contractual 5 owes 1070
