@@ -1,0 +1,237 @@
+"""How overdue a loan is on a business date: three counters side by side, so that grace can never hide arrears.
+
+contractual  days since the oldest unpaid due date, never paused
+managed      contractual less the days of pauses after that due date
+material     consecutive days of arrears above both materiality thresholds (CRR Article 178)
+"""
+
+from collections.abc import Sequence
+from copy import copy
+
+from msgspec import Struct
+
+from streams.engine.arrears import (
+    COUNTS_AS,
+    EPISODE_DPD,
+    basis_of,
+    contractual_dpd,
+    day_of_managed,
+    is_material,
+    managed_dpd,
+    next_change_day,
+    oldest_due,
+)
+from streams.engine.ledger import begin_again, settle
+from streams.engine.loan import (
+    CELLS,
+    CHARGE,
+    DAY,
+    DETAIL,
+    DUE,
+    ENTRY,
+    NONE,
+    PAID_DAY,
+    RESCHEDULE,
+    REVERSAL,
+    ROW,
+    SLOTS_MAX,
+    UNPAID,
+    Loan,
+    is_ended,
+    row_named,
+    schedule_setters,
+    unapplied_minor,
+)
+from streams.policy.model import Facts
+
+Cells = tuple[int, int, int, int]
+_NOTHING: Cells = (0, 0, 0, 0)
+
+
+class Position(Struct, frozen=True, gc=False):
+    """A loan on a business date. Counters are days, amounts minor units (penalty, fee, interest, principal)."""
+
+    contractual: int
+    managed: int
+    material: int
+    principal: int
+    interest: int
+    outstanding: Cells
+    overdue: Cells
+    """Unpaid amounts of instalments due before the day."""
+    unapplied_minor: int
+    ended: bool
+
+
+def position(loan: Loan, day: int, facts: Facts) -> Position:
+    """The loan on business date `day`; brings it forward to that day, or looks back if it stands later already."""
+    if day < loan.as_of_day:
+        return position_as_of(loan, day, facts)
+    settle(loan, day, facts)
+    return _read(loan, day)
+
+
+def position_as_of(loan: Loan, day: int, facts: Facts) -> Position:
+    """The loan at the end of a past business date: entries with a value day up to it, all that are known today.
+
+    Replays the loan's entries; the loan itself is not changed.
+    """
+    return _read(_replayed(loan, day, facts), day)
+
+
+def _replayed(loan: Loan, day: int, facts: Facts) -> Loan:
+    past = copy(loan)
+    begin_again(past, basis_of(facts, loan.currency))
+    settle(past, day, facts)
+    return past
+
+
+def _read(loan: Loan, day: int) -> Position:
+    if day < loan.disbursed_day:
+        return Position(0, 0, 0, 0, 0, _NOTHING, _NOTHING, 0, False)
+    rows = loan.rows
+    counts_as = loan.basis[COUNTS_AS]
+    penalty = fee = interest = principal = 0
+    interest_due = principal_due = NONE
+    for at in range(loan.first * ROW, len(rows), ROW):
+        due = rows[at + DUE]
+        if due >= day:
+            break
+        if rows[at + PAID_DAY] == UNPAID:
+            penalty += rows[at + CELLS]
+            fee += rows[at + CELLS + 1]
+            if interest == 0:
+                interest_due = due
+            if principal == 0:
+                principal_due = due
+            interest += rows[at + CELLS + 2]
+            principal += rows[at + CELLS + 3]
+    owed = loan.outstanding
+    outstanding = (owed[0], owed[1], owed[2], owed[3])
+    overdue = (penalty, fee, interest, principal)
+    unapplied = unapplied_minor(loan)
+    if is_ended(loan, day):
+        return Position(0, 0, 0, 0, 0, outstanding, overdue, unapplied, True)
+    due = oldest_due(loan)
+    if due == NONE or due > day or (due == day and counts_as == 0):
+        return Position(0, 0, 0, 0, 0, outstanding, overdue, unapplied, False)
+    material = 0
+    if is_material(penalty + fee + interest + principal, sum(owed), loan.basis):
+        material = 1 if loan.material_from == NONE else day - loan.material_from + 1
+    return Position(
+        contractual_dpd(loan, due, day),
+        managed_dpd(loan, due, day),
+        material,
+        day - principal_due + counts_as if principal > 0 else _due_today(loan, day, 3),
+        day - interest_due + counts_as if interest > 0 else _due_today(loan, day, 2),
+        outstanding,
+        overdue,
+        unapplied,
+        False,
+    )
+
+
+def _due_today(loan: Loan, day: int, component: int) -> int:
+    """DPD of a component of which nothing is overdue: where the due date counts as 1, 1 if some of it is due today."""
+    if loan.basis[COUNTS_AS] == 0:
+        return 0
+    rows = loan.rows
+    for at in range(loan.first * ROW, len(rows), ROW):
+        if rows[at + DUE] == day and rows[at + CELLS + component] > 0:
+            return 1
+    return 0
+
+
+def overdue_episodes(loan: Loan, day: int, days: int, facts: Facts) -> int:
+    """How many separate overdue episodes reached managed DPD 30 in the `days` days up to a business date.
+
+    Episodes are separate when no instalment was overdue in between. A day before the one the loan stands at is answered
+    with all that is known today.
+    """
+    if day < loan.as_of_day:
+        return overdue_episodes(_replayed(loan, day, facts), day, days, facts)
+    settle(loan, day, facts)
+    counted = sum(1 for reached in loan.episodes if reached > day - days)
+    due = oldest_due(loan)
+    running = loan.in_episode == 1 and due != NONE and contractual_dpd(loan, due, day) > 0
+    if due == NONE or running or is_ended(loan, day):
+        return counted
+    return counted + (1 if managed_dpd(loan, due, day) >= EPISODE_DPD else 0)
+
+
+def next_edge_day(
+    loan: Loan,
+    day: int,
+    managed_edges: Sequence[int],
+    contractual_edges: Sequence[int],
+    facts: Facts,
+    material_edges: Sequence[int] = (),
+) -> int | None:
+    """The next business date on which, with no further event, the answer changes in a way that can matter.
+
+    That is: a counter reaches one of its thresholds (each list sorted, 1 or more), an instalment becomes overdue,
+    credit may be drawn, an entry or pause dated ahead takes effect, or the loan begins or ends. None if there is none.
+    """
+    if day < loan.disbursed_day:
+        return loan.disbursed_day
+    settle(loan, day, facts)
+    candidates = [next_change_day(loan, day)]
+    at = loan.applied * ENTRY
+    if at < len(loan.journal):
+        candidates.append(loan.journal[at + DAY])
+    due = oldest_due(loan)
+    if due != NONE and not is_ended(loan, day):
+        candidates.append(_next_contractual(loan, due, day, contractual_edges))
+        candidates.append(_next_managed(loan, due, day, managed_edges))
+        counted = _read(loan, day).material
+        if counted > 0:
+            candidates += [day + edge - counted for edge in material_edges if edge > counted][:1]
+    coming = [candidate for candidate in candidates if candidate > day]
+    return min(coming) if len(coming) > 0 else None
+
+
+def _next_contractual(loan: Loan, due: int, day: int, edges: Sequence[int]) -> int:
+    for edge in edges:
+        reached = due + edge - loan.basis[COUNTS_AS]
+        if reached > day:
+            return reached
+    return NONE
+
+
+def _next_managed(loan: Loan, due: int, day: int, edges: Sequence[int]) -> int:
+    for edge in edges:
+        reached = day_of_managed(loan, due, edge, day)
+        if reached > day:
+            return reached
+    return NONE
+
+
+def arrears_evidence(loan: Loan, day: int) -> list[str]:
+    """At most 4 event ids that prove the arrears of a loan settled to `day`; none where nothing is past due.
+
+    In this order: what set the oldest unpaid instalment, the last charge on it, the last reversal of a payment, the
+    last payment that stands.
+    """
+    due = oldest_due(loan)
+    if due == NONE or due > day:
+        return []
+    row_id = loan.rows[loan.first * ROW]
+    last_charge = last_reversal = last_payment = ""
+    version = 0
+    paid: dict[str, str] = {}
+    for index in range(loan.applied):
+        kind = loan.journal[index * ENTRY]
+        event_id, ref = loan.entry_ids[index], loan.entry_refs[index]
+        if kind < REVERSAL:
+            paid[ref] = event_id
+        elif kind == REVERSAL and ref in paid:
+            del paid[ref]
+            last_reversal = event_id
+        elif kind == RESCHEDULE:
+            version += 1
+        elif kind == CHARGE and row_named(loan, loan.journal[index * ENTRY + DETAIL] // 4 - 1, version) == row_id:
+            last_charge = event_id
+    for event_id in paid.values():
+        last_payment = event_id
+    proof = [schedule_setters(loan)[row_id // SLOTS_MAX], last_charge, last_reversal, last_payment]
+    return [event_id for event_id in proof if event_id != ""]

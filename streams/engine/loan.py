@@ -1,0 +1,196 @@
+"""The state of one loan: what was told about it (sources) and what follows from that (derived).
+
+Everything is flat lists of integers, because a borrower's state is packed at every commit. Sources alone decide: the
+derived fields can be thrown away and computed again by :mod:`streams.engine.history`.
+
+Layouts (stride first):
+
+- ``schedules``: one list per schedule, in key order, of SLOT = 5 integers: no, due day, fee, interest, principal;
+  sorted by due day and number.
+- ``journal``: ENTRY = 5 integers: kind, value day, milliseconds from that day's 00:00 UTC to `at_ms`, amount, and one
+  of: the content digest (payment, reversal), the cell (charge, waiver: component + 4 * (instalment number + 1), 0-3 for
+  a waiver over all instalments). Sorted by (value day, at_ms, event_id); ``entry_ids`` and ``entry_refs`` (payment id or
+  "") run beside it. The amount of a reschedule is 1 when it is a distressed restructure.
+- ``rows``: ROW = 7 integers: row id, due day, day it became fully paid (or UNPAID, REPLACED), then what is unpaid of
+  penalty, fee, interest, principal; sorted by due day and row id. A row id is schedule index * 1,024 + slot.
+- ``credits``: method, amount: money not allocated yet, oldest payment first.
+- ``replaced``: one list per reschedule of 5 integers: row id and the unpaid penalty, fee, interest, principal that
+  disappeared.
+- ``waived``: row id * 4 + component, amount.
+- ``attempts``: digest (0: not seen yet), day, attribution, at_ms of the latest revision; ``attempt_ids`` beside it,
+  sorted.
+- ``pauses``: first day, last day, day it was set; sorted.
+- ``rebuttals``: stage (2, 3), day it was recorded, last day it holds; ``rebuttal_ids`` (event ids) beside it.
+- ``plans``: accepted at_ms, accepted day, last day, closed at_ms, closed day, state it closed in; ``plan_ids`` beside
+  it, sorted.
+"""
+
+from msgspec import Struct
+
+from streams.engine.calendar import DAY_MS
+
+SLOT, SLOT_NO, SLOT_DUE, SLOT_FEE, SLOT_INTEREST, SLOT_PRINCIPAL = 5, 0, 1, 2, 3, 4
+ENTRY, KIND, DAY, OFFSET, AMOUNT, DETAIL = 5, 0, 1, 2, 3, 4
+ROW, ROW_ID, DUE, PAID_DAY, CELLS = 7, 0, 1, 2, 3
+SLOTS_MAX = 1_024
+"""Row ids leave room for this many instalments a schedule; the wire allows 600."""
+
+METHODS = ("auto_debit", "manual", "transfer", "settlement")
+COMPONENTS = ("penalty", "fee", "interest", "principal")
+ATTRIBUTIONS = ("unknown", "borrower", "platform")
+PLAN_STATES = ("accepted", "declined", "broken", "completed")
+
+# Kinds of entries: 0 to 3 are payments by method.
+REVERSAL, CHARGE, WAIVER, RESCHEDULE = 4, 5, 6, 7
+
+UNPAID, REPLACED = -1, -2
+NONE = -1
+"""A day, instant or run that there is none of."""
+
+
+class Loan(Struct, array_like=True):
+    """One loan. Days are since 1970-01-01; absent strings are empty, absent days NONE."""
+
+    loan_id: str
+    product: str
+    currency: str
+    principal_minor: int
+    disbursed_day: int
+    disbursed_ms: int
+    disbursed_id: str
+    content: int
+    """Digest of the disbursement without its event id."""
+    orders: list[int]
+    """Pinned at disbursement: per method the codes of its groups and its components (see allocation)."""
+    schedules: list[list[int]]
+
+    platform: str = ""
+    cover_party: str = ""
+    cover_share_bp: int = 0
+    cover_claim_after_dpd: int = NONE
+    pool_id: str = ""
+    pool_ms: int = NONE
+
+    journal: list[int] = []
+    entry_ids: list[str] = []
+    entry_refs: list[str] = []
+    closed_day: int = NONE
+    closed_id: str = ""
+    written_off_day: int = NONE
+    written_off_id: str = ""
+    attempts: list[int] = []
+    attempt_ids: list[str] = []
+    pauses: list[int] = []
+    rebuttals: list[int] = []
+    rebuttal_ids: list[str] = []
+    plans: list[int] = []
+    plan_ids: list[str] = []
+
+    # Derived, as of the end of what is known of `as_of_day`.
+    as_of_day: int = NONE
+    applied: int = NONE
+    """Entries of the journal that the derived fields contain, NONE when they must be computed afresh."""
+    basis: list[int] = []
+    """What the stretches were counted with: absolute and relative (basis points) threshold, DPD of a due date."""
+    rows: list[int] = []
+    first: int = 0
+    """Index in `rows` of the first row that is not fully paid."""
+    outstanding: list[int] = []
+    """Unpaid penalty, fee, interest, principal over all rows."""
+    credits: list[int] = []
+    received_minor: int = 0
+    reversed_minor: int = 0
+    allocated_minor: int = 0
+    replaced: list[list[int]] = []
+    waived: list[int] = []
+    material_from: int = NONE
+    """First day of the stretch of material arrears that runs through the day before `as_of_day`."""
+    episodes: list[int] = []
+    """Per overdue episode the day on which managed DPD reached 30."""
+    in_episode: int = 0
+    """1 when the episode that runs through the day before `as_of_day` is in `episodes`."""
+
+    def unpaid_rows(self) -> list[tuple[int, int, int, int, int, int]]:
+        """No, due day and unpaid penalty, fee, interest, principal of each row not fully paid, oldest due first."""
+        rows = self.rows
+        return [
+            (row_no(self, rows[at]), rows[at + DUE], rows[at + 3], rows[at + 4], rows[at + 5], rows[at + 6])
+            for at in range(self.first * ROW, len(rows), ROW)
+            if rows[at + PAID_DAY] == UNPAID
+        ]
+
+
+class Instalment(Struct, frozen=True):
+    """One row of a loan as others read it. `paid_day` is UNPAID, REPLACED or the day it became fully paid."""
+
+    no: int
+    due_day: int
+    paid_day: int
+    unpaid: tuple[int, int, int, int]
+    """Penalty, fee, interest, principal, in minor units."""
+    set_by: str
+    """Event id of the disbursement, reschedule or plan that set it."""
+
+
+def row_no(loan: Loan, row_id: int) -> int:
+    """The instalment number of a row."""
+    return loan.schedules[row_id // SLOTS_MAX][row_id % SLOTS_MAX * SLOT]
+
+
+def row_named(loan: Loan, number: int, version: int) -> int:
+    """The row of an instalment number in the newest schedule up to `version` that has it; NONE if none has."""
+    for index in range(version, -1, -1):
+        schedule = loan.schedules[index]
+        for at in range(0, len(schedule), SLOT):
+            if schedule[at] == number:
+                return index * SLOTS_MAX + at // SLOT
+    return NONE
+
+
+def entry_at_ms(loan: Loan, index: int) -> int:
+    at = index * ENTRY
+    return loan.journal[at + DAY] * DAY_MS + loan.journal[at + OFFSET]
+
+
+def ended_day(loan: Loan) -> int:
+    """The business date from which the loan counts as ended (closed or written off), NONE while it has not."""
+    if loan.closed_day == NONE:
+        return loan.written_off_day
+    if loan.written_off_day == NONE:
+        return loan.closed_day
+    return min(loan.closed_day, loan.written_off_day)
+
+
+def is_ended(loan: Loan, day: int) -> bool:
+    ended = ended_day(loan)
+    return ended != NONE and ended <= day
+
+
+def unapplied_minor(loan: Loan) -> int:
+    """Money received and not allocated, in minor units."""
+    return sum(loan.credits[1::2])
+
+
+def schedule_setters(loan: Loan) -> list[str]:
+    """Per schedule the event id that set it."""
+    setters = [loan.disbursed_id]
+    for index, event_id in enumerate(loan.entry_ids):
+        if loan.journal[index * ENTRY] == RESCHEDULE:
+            setters.append(event_id)
+    return setters
+
+
+def instalments(loan: Loan) -> list[Instalment]:
+    """All rows, oldest due first, as of the day the loan is settled to."""
+    setters = schedule_setters(loan)
+    rows = loan.rows
+    return [
+        Instalment(
+            row_no(loan, rows[at]),
+            rows[at + DUE],
+            rows[at + PAID_DAY],
+            (rows[at + CELLS], rows[at + CELLS + 1], rows[at + CELLS + 2], rows[at + CELLS + 3]),
+            setters[rows[at] // SLOTS_MAX],
+        )
+        for at in range(0, len(rows), ROW)
+    ]
