@@ -142,4 +142,4 @@ class Store(Protocol):
         """
 
     def borrowers(self) -> AsyncIterator[str]:
-        """Every borrower that has a state, in no order; for audits, not a snapshot while commits are applied."""
+        """Every borrower that has a state, in no order, a few maybe twice; for audits, while nothing is applied."""

@@ -1,0 +1,43 @@
+#!lua
+-- Copies one commit, or one part of a large one.
+-- KEYS: meta, task, wakes, then the key of each changed borrower.
+-- ARGV: fence, applied before ('' = none), applied after, read_from, '1' if more parts follow, task state ('' = as it was),
+--       number of wake-ups dropped, then the state of each changed borrower, then each borrower whose wake-up is dropped,
+--       then moment, borrower, moment, borrower ... of each wake-up set.
+local held = redis.call('HMGET', KEYS[1], 'fence', 'applied', 'pending')
+local fence, applied, pending = held[1], held[2] or '', held[3]
+if not fence or tonumber(fence) < tonumber(ARGV[1]) then return {'STALE', applied} end
+if tonumber(fence) > tonumber(ARGV[1]) then return {'FENCED', fence} end
+if applied == ARGV[3] then return {'OK'} end
+if applied ~= ARGV[2] then return {'STALE', applied} end
+if pending and pending ~= ARGV[3] then return {'TORN', pending} end
+
+-- One call for many arguments is several times as fast as a call each; Lua's stack (8,000) bounds how many.
+local first_state, states = 8, #KEYS - 3
+for i = 0, states - 1, 2000 do
+  local call, n = {}, 0
+  for j = i, math.min(i + 2000, states) - 1 do
+    call[n + 1] = KEYS[4 + j]
+    call[n + 2] = ARGV[first_state + j]
+    n = n + 2
+  end
+  redis.call('MSET', unpack(call))
+end
+if ARGV[5] == '1' then
+  -- `load` refuses until the last part is in; a part copied twice is the same.
+  redis.call('HSET', KEYS[1], 'pending', ARGV[3])
+  return {'OK'}
+end
+
+local first_dropped = first_state + states
+local first_set = first_dropped + tonumber(ARGV[7])
+for i = first_dropped, first_set - 1, 4000 do
+  redis.call('ZREM', KEYS[3], unpack(ARGV, i, math.min(i + 3999, first_set - 1)))
+end
+for i = first_set, #ARGV, 4000 do
+  redis.call('ZADD', KEYS[3], unpack(ARGV, i, math.min(i + 3999, #ARGV)))
+end
+if ARGV[6] ~= '' then redis.call('SET', KEYS[2], ARGV[6]) end
+redis.call('HSET', KEYS[1], 'applied', ARGV[3], 'read_from', ARGV[4])
+redis.call('HDEL', KEYS[1], 'pending')
+return {'OK'}

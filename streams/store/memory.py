@@ -1,0 +1,97 @@
+"""A task's state in memory: for replay and tests."""
+
+from bisect import bisect_left, insort
+from collections.abc import AsyncIterator, Sequence
+
+from streams.engine.chunk import Wake
+from streams.store.contract import SCHEMA, Change, Fenced, Foreign, Loaded, Meta, Stale
+
+
+class MemoryStore:
+    """The state of task `partition`, gone with the process."""
+
+    def __init__(self, partition: int) -> None:
+        self._partition = partition
+        self._meta = Meta()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._states: dict[str, bytes] = {}
+        self._moments: dict[str, int] = {}
+        self._wakes: list[Wake] = []
+        self._task: bytes | None = None
+
+    @property
+    def partition(self) -> int:
+        return self._partition
+
+    async def meta(self) -> Meta:
+        return self._meta
+
+    async def claim(self, fence: int, incarnation: str) -> Meta:
+        held = self._meta
+        if held.incarnation is not None and held.incarnation != incarnation:
+            raise Foreign(f"task {self._partition}: the store holds state of another commit log")
+        if held.fence is not None and held.fence > fence:
+            raise Fenced(self._partition, fence, held.fence)
+        self._meta = Meta(fence, held.applied, held.read_from, SCHEMA, incarnation)
+        return self._meta
+
+    async def apply(self, fence: int, from_applied: int | None, change: Change) -> None:
+        held = self._meta
+        self._check(fence, from_applied)
+        if held.applied == change.to_applied:
+            return
+        if held.applied != from_applied:
+            raise Stale(self._partition, from_applied, held.applied)
+        self._states.update(change.changed)
+        for borrower, moment in change.wakes.items():
+            self._wake(borrower, moment)
+        if change.task is not None:
+            self._task = change.task
+        self._meta = Meta(held.fence, change.to_applied, change.read_from, held.schema, held.incarnation)
+
+    async def load(
+        self, fence: int, applied: int, borrowers: Sequence[str], due_until_ms: int | None, limit: int
+    ) -> Loaded:
+        self._check_at(fence, applied)
+        due: list[Wake] = []
+        if due_until_ms is not None:
+            # One past the moment: every borrower of the moment itself sorts before it.
+            end = bisect_left(self._wakes, (due_until_ms + 1, ""))
+            due = self._wakes[: min(end, limit)]
+        names = [*borrowers, *(borrower for _, borrower in due)]
+        return Loaded({name: self._states.get(name) for name in names}, due)
+
+    async def task_blob(self, fence: int, applied: int) -> bytes | None:
+        self._check_at(fence, applied)
+        return self._task
+
+    async def wipe(self, fence: int) -> None:
+        self._check(fence, None)
+        self._forget()
+        self._meta = Meta(fence, None, None, self._meta.schema, self._meta.incarnation)
+
+    async def borrowers(self) -> AsyncIterator[str]:
+        for borrower in list(self._states):
+            yield borrower
+
+    def _check(self, fence: int, expected: int | None) -> None:
+        held = self._meta.fence
+        if held is not None and held > fence:
+            raise Fenced(self._partition, fence, held)
+        if held != fence:
+            raise Stale(self._partition, expected, self._meta.applied)
+
+    def _check_at(self, fence: int, applied: int) -> None:
+        self._check(fence, applied)
+        if self._meta.applied != applied:
+            raise Stale(self._partition, applied, self._meta.applied)
+
+    def _wake(self, borrower: str, moment: int | None) -> None:
+        before = self._moments.pop(borrower, None)
+        if before is not None:
+            del self._wakes[bisect_left(self._wakes, (before, borrower))]
+        if moment is not None:
+            self._moments[borrower] = moment
+            insort(self._wakes, (moment, borrower))

@@ -1,0 +1,321 @@
+"""A task's state in Redis.
+
+Keys, all under the hash tag `{app:partition}`, so that every script stays on one node of a cluster: `:meta` (hash),
+`:task` and `:b:<borrower>` (packed states, sealed), `:wakes` (sorted set of borrowers by moment). None expires.
+
+A commit is one script as long as its states stay within `PART_BYTES`; a larger one is cut, so that no script holds
+Redis up for long. Nobody sees what has been copied of it meanwhile: the first part marks the task and `load` refuses
+until the last part has moved `applied` on. Where the copying ends in between, the next owner copies the same commit
+over it.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from msgspec import Struct
+from redis.asyncio import Redis
+from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.connection import HiredisRespSerializer
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from streams.config import Settings
+from streams.engine.chunk import Wake
+from streams.store.contract import (
+    SCHEMA,
+    Change,
+    Corrupted,
+    Fenced,
+    Foreign,
+    Loaded,
+    Meta,
+    Stale,
+    StoreError,
+    Unavailable,
+)
+from streams.store.seal import BrokenSeal, seal, unseal
+
+PART_BYTES = 8 * 1024 * 1024
+PART_STATES = 8_000
+"""Most bytes and states that one script copies or reads: about 30 ms of Redis' time."""
+_WIPE_KEYS = 1_000
+_RETRIES = 3
+_OLDEST = (7, 0)
+
+_SCRIPTS = {name: (Path(__file__).parent / f"{name}.lua").read_text() for name in ("claim", "apply", "load", "wipe")}
+
+_REBUILD = "wipe it and copy it again from the commit log"
+_CHOOSE = "choose another app_id or Redis database, or delete the application's keys"
+_HINTS: dict[type[Exception], str] = {
+    AuthenticationError: ": check user and password in redis_url",
+    NoPermissionError: ": the user in redis_url needs EVALSHA, SCRIPT, HMGET, SCAN, INFO, and the keys {app_id:*",
+    OutOfMemoryError: ": give it more memory (maxmemory); nothing is lost, the worker goes on afterwards",
+    ReadOnlyError: ": it is a replica: let redis_url name the primary",
+    BusyLoadingError: ": it is loading its data; wait",
+}
+
+
+class RedisSettings(Struct, frozen=True):
+    """How a Redis is set up. `append_only` and `snapshots` are its persistence; None where Redis does not tell."""
+
+    version: str
+    maxmemory_policy: str
+    append_only: bool
+    snapshots: bool | None
+
+
+# redis-py packs commands in Python, which takes longer than all the rest of a call with thousands of arguments.
+class _Packed:
+    def pack_command(self, *args: Any) -> list[bytes]:
+        return cast(list[bytes], _serializer.pack(*args))
+
+
+class _Tcp(_Packed, Connection):
+    pass
+
+
+class _Tls(_Packed, SSLConnection):
+    pass
+
+
+class _Unix(_Packed, UnixDomainSocketConnection):
+    pass
+
+
+_serializer = HiredisRespSerializer()
+_PACKED: dict[type, type] = {Connection: _Tcp, SSLConnection: _Tls, UnixDomainSocketConnection: _Unix}
+
+
+def open_redis(settings: Settings) -> Redis:
+    """A client for all tasks of a process; connects on first use. Close it with `aclose`."""
+    options: dict[str, Any] = dict(parse_url(settings.redis_url.get_secret_value()))
+    kind = _PACKED[options.pop("connection_class", Connection)]
+    options |= {
+        "protocol": 3,
+        "decode_responses": False,
+        "client_name": settings.app_id,
+        "socket_timeout": settings.redis_timeout_s,
+        "socket_connect_timeout": settings.redis_timeout_s,
+        "socket_read_size": 1024 * 1024,
+        "health_check_interval": 30,
+        # Every script may be run twice: the second finds the first one's work done.
+        "retry": Retry(ExponentialWithJitterBackoff(cap=1.0, base=0.05), _RETRIES),
+    }
+    if kind is _Tls and settings.redis_ca_file is not None:
+        options["ssl_ca_certs"] = str(settings.redis_ca_file)
+    return Redis.from_pool(ConnectionPool(connection_class=kind, **options))
+
+
+async def read_settings(redis: Redis) -> RedisSettings:
+    """How Redis is set up. Uses INFO, which managed services allow; CONFIG only where it is allowed too.
+
+    Raises:
+        Unavailable: Redis does not answer.
+    """
+    with _reported("Redis"):
+        info: dict[str, Any] = await redis.info("server", "memory", "persistence")
+        try:
+            snapshots: bool | None = bool((await redis.config_get("save")).get("save"))
+        except ResponseError:
+            snapshots = None
+    return RedisSettings(
+        str(info["redis_version"]), str(info["maxmemory_policy"]), bool(info["aof_enabled"]), snapshots
+    )
+
+
+async def check_settings(redis: Redis) -> None:
+    """Refuse a Redis on which state could vanish or scripts cannot run.
+
+    Raises:
+        StoreError: what is wrong and how to mend it.
+        Unavailable: Redis does not answer.
+    """
+    found = await read_settings(redis)
+    for problem in problems(found):
+        raise StoreError(problem)
+
+
+def problems(found: RedisSettings) -> list[str]:
+    """Why a worker refuses to start on such a Redis, each with how to mend it; empty: it does not."""
+    wrong = []
+    if tuple(int(part) for part in found.version.split(".")[:2]) < _OLDEST:
+        wrong.append(f"Redis {found.version} is too old: use Redis {_OLDEST[0]}.{_OLDEST[1]} or newer")
+    if found.maxmemory_policy != "noeviction":
+        wrong.append(
+            f"Redis would evict state: maxmemory-policy is {found.maxmemory_policy}: "
+            "run CONFIG SET maxmemory-policy noeviction (and set it in redis.conf or the service's parameters)"
+        )
+    return wrong
+
+
+class RedisStore:
+    """The state of task `partition` of the application `app_id`."""
+
+    def __init__(self, redis: Redis, app_id: str, partition: int) -> None:
+        self._redis = redis
+        self._partition = partition
+        tag = f"{{{app_id}:{partition}}}"
+        self._meta = f"{tag}:meta"
+        self._task = f"{tag}:task"
+        self._wakes = f"{tag}:wakes"
+        self._prefix = f"{tag}:b:"
+        self._scripts = {name: redis.register_script(source) for name, source in _SCRIPTS.items()}
+
+    @property
+    def partition(self) -> int:
+        return self._partition
+
+    async def meta(self) -> Meta:
+        with self._reported():
+            fields = ["fence", "applied", "read_from", "schema", "incarnation"]
+            held = cast(list[bytes | None], await self._redis.hmget(self._meta, fields))
+        fence, applied, read_from, schema = (_number(value) for value in held[:4])
+        return Meta(fence, applied, read_from, schema, None if held[4] is None else held[4].decode())
+
+    async def claim(self, fence: int, incarnation: str) -> Meta:
+        await self._run("claim", fence, None, [self._meta], [fence, incarnation, SCHEMA])
+        return await self.meta()
+
+    async def apply(self, fence: int, from_applied: int | None, change: Change) -> None:
+        states = [(self._prefix + name, seal(name, state)) for name, state in change.changed.items()]
+        parts = list(_cut(states))
+        before = "" if from_applied is None else from_applied
+        for number, part in enumerate(parts, start=1):
+            more = number < len(parts)
+            dropped, moments = ([], []) if more else _split(change.wakes)
+            await self._run(
+                "apply",
+                fence,
+                from_applied,
+                [self._meta, self._task, self._wakes, *(key for key, _ in part)],
+                [
+                    fence,
+                    before,
+                    change.to_applied,
+                    change.read_from,
+                    "1" if more else "",
+                    "" if more or change.task is None else seal("", change.task),
+                    len(dropped),
+                    *(state for _, state in part),
+                    *dropped,
+                    *moments,
+                ],
+            )
+
+    async def load(
+        self, fence: int, applied: int, borrowers: Sequence[str], due_until_ms: int | None, limit: int
+    ) -> Loaded:
+        blobs: dict[str, bytes | None] = {}
+        due: list[Wake] = []
+        until: int | str = "" if due_until_ms is None else due_until_ms
+        for start in range(0, max(len(borrowers), 1), PART_STATES):
+            asked = borrowers[start : start + PART_STATES]
+            keys = [self._meta, self._wakes, *(self._prefix + name for name in asked)]
+            _, states, wakes, due_states = await self._run(
+                "load", fence, applied, keys, [fence, applied, until, limit, self._prefix]
+            )
+            until = ""
+            woken = [name.decode() for name in wakes[::2]]
+            due += zip((int(moment) for moment in wakes[1::2]), woken, strict=True)
+            blobs.update(self._unseal(asked, states))
+            blobs.update(self._unseal(woken, due_states))
+        return Loaded(blobs, due)
+
+    async def task_blob(self, fence: int, applied: int) -> bytes | None:
+        _, states, _, _ = await self._run(
+            "load", fence, applied, [self._meta, self._wakes, self._task], [fence, applied, "", 0, self._prefix]
+        )
+        return self._unseal([""], states)[""]
+
+    async def wipe(self, fence: int) -> None:
+        batch = [self._task, self._wakes]
+        with self._reported():
+            async for key in self._redis.scan_iter(match=f"{self._prefix}*", count=_WIPE_KEYS):
+                batch.append(key)
+                if len(batch) == _WIPE_KEYS:
+                    await self._run("wipe", fence, None, [self._meta, *batch], [fence])
+                    batch = []
+        await self._run("wipe", fence, None, [self._meta, *batch], [fence])
+
+    async def borrowers(self) -> AsyncIterator[str]:
+        with self._reported():
+            async for key in self._redis.scan_iter(match=f"{self._prefix}*", count=_WIPE_KEYS):
+                yield key.decode()[len(self._prefix) :]
+
+    async def _run(
+        self, script: str, fence: int, expected: int | None, keys: Sequence[Any], args: Sequence[Any]
+    ) -> list[Any]:
+        with self._reported():
+            answer: list[Any] = await self._scripts[script](keys=keys, args=args)
+        match answer[0]:
+            case b"OK":
+                return answer
+            case b"FENCED":
+                raise Fenced(self._partition, fence, int(answer[1]))
+            case b"STALE":
+                raise Stale(self._partition, expected, int(answer[1]) if answer[1] else None)
+            case b"TORN":
+                raise Corrupted(f"task {self._partition}: Redis holds a part of commit {int(answer[1])}: {_REBUILD}")
+            case _:
+                raise Foreign(f"task {self._partition}: Redis holds state of {answer[1].decode()}: {_CHOOSE}")
+
+    def _unseal(self, names: Sequence[str], states: Sequence[bytes | None]) -> dict[str, bytes | None]:
+        try:
+            return {
+                name: None if state is None else unseal(name, state) for name, state in zip(names, states, strict=True)
+            }
+        except BrokenSeal:
+            raise Corrupted(f"task {self._partition}: a state does not match its checksum: {_REBUILD}") from None
+
+    def _reported(self) -> AbstractContextManager[None]:
+        return _reported(f"task {self._partition}: Redis")
+
+
+def _cut(states: Sequence[tuple[str, bytes]]) -> Iterator[Sequence[tuple[str, bytes]]]:
+    """Parts of at most `PART_STATES` states and about `PART_BYTES`; one, maybe empty, where all fits."""
+    start = size = 0
+    for index, (_, state) in enumerate(states):
+        size += len(state)
+        if index > start and (size > PART_BYTES or index - start == PART_STATES):
+            yield states[start:index]
+            start, size = index, len(state)
+    yield states[start:]
+
+
+def _split(wakes: Mapping[str, int | None]) -> tuple[list[str], list[str | int]]:
+    """Borrowers whose wake-up is dropped, and (moment, borrower, ...) of those set."""
+    dropped: list[str] = []
+    moments: list[str | int] = []
+    for borrower, moment in wakes.items():
+        if moment is None:
+            dropped.append(borrower)
+        else:
+            moments += (moment, borrower)
+    return dropped, moments
+
+
+def _number(value: bytes | None) -> int | None:
+    return None if value is None else int(value)
+
+
+@contextmanager
+def _reported(who: str) -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        # An answer's text may repeat arguments, hence borrowers; a connection's text holds host and port alone.
+        why = str(error) if isinstance(error, RedisConnectionError | RedisTimeoutError) else type(error).__name__
+        raise Unavailable(f"{who} does not do it: {why}{_HINTS.get(type(error), '')}") from None
