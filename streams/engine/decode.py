@@ -1,61 +1,23 @@
 """From the bytes of a record to an event, or to the reason why there is none.
 
-Bad input is a value here, never an exception: whatever a producer sends, the stream goes on. Messages name the field
-and the rule it breaks, never what the field held: they go to logs and headers, where no borrower's data belongs.
+Bad input is a value here, never an exception: whatever a producer sends, the stream goes on.
 """
 
-import json
-import re
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from hashlib import blake2b
-from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple, NoReturn, TypeVar, Union
+from typing import Any, Final, NamedTuple, TypeVar, Union
 
 import msgspec
 from msgspec import UNSET, Struct, ValidationError, inspect
-from msgspec.structs import fields, replace
+from msgspec.structs import replace
 
 from schemas.inbound import BorrowerEvent, Inbound, LoanDisbursed, LoanRescheduled, PauseSet, PlanAccepted
 from schemas.topics import INPUTS, TOPICS, input_types
+from streams.engine.diagnose import DEEP, MALFORMED, REASONS, BadInput, explain, parse_pairwise, too_deep
 
-Stage = Literal["decode", "fold"]
-REASONS: Final[Mapping[str, Stage]] = MappingProxyType(
-    {
-        "empty_value": "decode",
-        "too_large": "decode",
-        "malformed_json": "decode",
-        "not_finite": "decode",
-        "duplicate_key": "decode",
-        "too_deep": "decode",
-        "unknown_type": "decode",
-        "missing_field": "decode",
-        "wrong_type": "decode",
-        "out_of_range": "decode",
-        "invalid_value": "decode",
-        "invalid_schedule": "decode",
-        "future_dated": "decode",
-        "wrong_key": "decode",
-        "wrong_partition": "fold",
-        "currency_mismatch": "fold",
-        "conflicting_duplicate": "fold",
-        "unknown_instalment": "fold",
-        "unknown_loan": "fold",
-        "parking_full": "fold",
-        "quarantined": "fold",
-    }
-)
-"""Why a record can become a dead letter (a closed list), and the stage that finds it."""
+__all__ = ["MAX_AHEAD_MS", "REASONS", "BadInput", "content_digest", "content_digest_but_id", "decode"]
 
-MAX_DEPTH: Final = 16
 MAX_AHEAD_MS: Final = 24 * 3_600_000
-
-
-class BadInput(NamedTuple):
-    """A record that is no event: a reason of `REASONS`, and one line that names field and rule."""
-
-    reason: str
-    message: str
 
 
 def decode(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int) -> Inbound | BadInput:
@@ -117,9 +79,9 @@ _PARSE = msgspec.json.Decoder().decode
 #     colons in the body  >=  pairs in the body  >=  fields present in the decoded event,
 #
 # the first because colons may also stand inside strings, the second because each present field came from a pair of its
-# own (no inbound field has a default but UNSET) and other pairs may have been
-# overwritten or skipped. If the outer two are equal there is neither a duplicate nor an unknown field. If not, the same
-# argument holds for the tree of an untyped parse, where only an overwritten pair leaves no key:
+# own (no inbound field has a default but UNSET, and a type is never left out) and other pairs may have been overwritten
+# or skipped. If the outer two are equal there is neither a duplicate nor an unknown field. If not, the same argument
+# holds for the tree of an untyped parse, where only an overwritten pair leaves no key:
 #
 #     colons in the body  >=  pairs in the body  >=  keys in the tree,
 #
@@ -165,8 +127,8 @@ def _pairs(part: Struct) -> int:
 
 def _check_unlisted(value: bytes, colons: int) -> BadInput | None:
     """What is wrong with the parts of a body that the typed decoder did not look at."""
-    if _too_deep(value):
-        return _DEEP
+    if too_deep(value):
+        return DEEP
     try:
         tree = _PARSE(value)
     except Exception:
@@ -174,7 +136,7 @@ def _check_unlisted(value: bytes, colons: int) -> BadInput | None:
         tree = None
     if tree is not None and _keys(tree) == colons:
         return None
-    parsed = _parse_pairwise(value)
+    parsed = parse_pairwise(value)
     return parsed if isinstance(parsed, BadInput) else None
 
 
@@ -207,73 +169,10 @@ def _without_nulls(part: _S) -> _S:
     return replace(part, **changes) if changes else part
 
 
-# --- why not ------------------------------------------------------------------------------------------------------
-
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-_BRACKET = re.compile(rb"[\[\]{}]")
-
-
-def _too_deep(value: bytes) -> bool:
-    """Whether arrays and objects are nested more than `MAX_DEPTH` deep."""
-    if value.count(b"[") + value.count(b"{") <= MAX_DEPTH:
-        return False
-    depth = 0
-    for bracket in _BRACKET.findall(_STRING.sub(b"", value)):
-        if bracket in b"[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                return True
-        else:
-            depth -= 1
-    return False
-
-
-class _Refused(Exception):
-    """Leaves the standard library's parser from inside one of its hooks."""
-
-    def __init__(self, bad: BadInput) -> None:
-        self.bad = bad
-
-
-def _refuse_constant(_name: str) -> NoReturn:
-    raise _Refused(_NOT_FINITE)
-
-
-def _number(_digits: str) -> int:
-    return 0
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        times = Counter(name for name, _ in pairs)
-        name = next(name for name in members if times[name] > 1)
-        raise _Refused(BadInput("duplicate_key", f"{_listed(name)}: given more than once"))
-    return members
-
-
-def _parse_pairwise(value: bytes) -> object:
-    """The body with every number as 0, or a `BadInput`: not JSON, NaN or infinite, a duplicate key."""
-    try:
-        return json.loads(
-            value.decode(),
-            object_pairs_hook=_object,
-            parse_constant=_refuse_constant,
-            parse_int=_number,
-            parse_float=_number,
-        )
-    except _Refused as refused:
-        return refused.bad
-    except UnicodeDecodeError:
-        return BadInput("malformed_json", "body: must be UTF-8")
-    except Exception:
-        return _MALFORMED
-
-
 def _diagnose(source: "_Source", value: bytes, error: Exception | None) -> BadInput:
-    if _too_deep(value):
-        return _DEEP
-    body = _parse_pairwise(value)
+    if too_deep(value):
+        return DEEP
+    body = parse_pairwise(value)
     if isinstance(body, BadInput):
         return body
     if not isinstance(body, dict):
@@ -285,44 +184,11 @@ def _diagnose(source: "_Source", value: bytes, error: Exception | None) -> BadIn
     if body["type"] not in source.types:
         return BadInput("unknown_type", f"type: is not one of the types of topic {source.topic}")
     if not isinstance(error, ValidationError):
-        return _MALFORMED
-    return _explain(str(error))
-
-
-# The typed decoder's wording, the reason it means, and our wording; what it quotes from a body is not taken over.
-_WORDINGS: tuple[tuple[re.Pattern[str], str, str], ...] = (
-    (re.compile(r"Object missing required field `(\w+)`"), "missing_field", r"\1: is missing"),
-    (re.compile(r"Expected `\w+` of length ([<>]=) (\d+)"), "out_of_range", r": its length must be \1 \2"),
-    (re.compile(r"Expected `(?:int|float)` ([<>]=?) (-?[\d.]+)"), "out_of_range", r": must be \1 \2"),
-    (
-        re.compile(r"Number out of range|Integer value out of range"),
-        "out_of_range",
-        ": is beyond what a number can hold",
-    ),
-    (re.compile(r"Expected `str` matching regex"), "invalid_value", ": has not the form of such a code"),
-    (re.compile(r"Invalid enum value"), "invalid_value", ": is not one of the values allowed"),
-    (re.compile(r"Invalid RFC3339 encoded date"), "invalid_value", ": must be a date YYYY-MM-DD"),
-    (re.compile(r"Expected `([\w |]+)`"), "wrong_type", r": must be \1"),
-)
-_PLACE = re.compile(r" - at `\$\.?([^`]*)`$")
-
-
-def _explain(error: str) -> BadInput:
-    """The typed decoder's finding in our terms."""
-    place = _PLACE.search(error)
-    path = "" if place is None else place[1]
-    for wording, reason, rule in _WORDINGS:
-        found = wording.match(error)
-        if found is not None:
-            separator = "." if path and reason == "missing_field" else ""
-            return BadInput(reason, (path or "body" * (reason != "missing_field")) + separator + found.expand(rule))
-    return BadInput("wrong_type", f"{path or 'body'}: has not the type of this field")
+        return MALFORMED
+    return explain(str(error))
 
 
 _EMPTY = BadInput("empty_value", "body: is empty")
-_MALFORMED = BadInput("malformed_json", "body: must be one JSON object")
-_NOT_FINITE = BadInput("not_finite", "body: holds NaN or an infinite number")
-_DEEP = BadInput("too_deep", f"body: nested more than {MAX_DEPTH} deep")
 _FUTURE = BadInput("future_dated", "at_ms: more than 24 h after the record's timestamp")
 _WRONG_KEY = BadInput("wrong_key", "key: must be the borrower_id in UTF-8")
 
@@ -417,10 +283,4 @@ def _shapes() -> dict[type[Struct], _Shape]:
 
 
 _SHAPES: Final = _shapes()
-_LISTED: Final = frozenset(field.encode_name for kind in _SHAPES for field in fields(kind)) | {"type"}
 _SOURCES: Final = {topic: _source(topic) for topic in INPUTS}
-
-
-def _listed(name: str) -> str:
-    """A field's name; a name that a producer made up is not repeated, for it may be somebody's data."""
-    return name if name in _LISTED else "a field we do not know"
