@@ -44,11 +44,8 @@ def pinned_orders(allocation: Allocation) -> list[int]:
     return pinned
 
 
-def allocate(loan: Loan, method: int, amount: int, day: int, fills: list[int] | None) -> int:
-    """Pay rows on a business date and return what is left over.
-
-    `fills`, where given, takes down who paid what: row id * 4 + component, method, amount.
-    """
+def allocate(loan: Loan, method: int, amount: int, day: int) -> int:
+    """Pay rows on a business date and return what is left over."""
     rows = loan.rows
     end = len(rows)
     start = loan.first * ROW
@@ -70,17 +67,15 @@ def allocate(loan: Loan, method: int, amount: int, day: int, fills: list[int] | 
             elif due <= day:
                 continue
             if rows[at + PAID_DAY] == UNPAID:
-                left = _pay_row(loan, at, components, method, left, day, fills)
+                left = _pay_row(loan, at, components, left, day)
                 if left == 0:
                     break
     loan.allocated_minor += amount - left
-    _skip_paid(loan)
+    skip_paid(loan)
     return left
 
 
-def _pay_row(
-    loan: Loan, at: int, components: tuple[int, ...], method: int, amount: int, day: int, fills: list[int] | None
-) -> int:
+def _pay_row(loan: Loan, at: int, components: tuple[int, ...], amount: int, day: int) -> int:
     rows = loan.rows
     left = amount
     for component in components:
@@ -93,8 +88,6 @@ def _pay_row(
         rows[cell] -= paid
         loan.outstanding[component] -= paid
         left -= paid
-        if fills is not None:
-            fills += (rows[at] * 4 + component, method, paid)
         if left == 0:
             break
     if rows[at + 3] == 0 and rows[at + 4] == 0 and rows[at + 5] == 0 and rows[at + 6] == 0:
@@ -102,7 +95,8 @@ def _pay_row(
     return left
 
 
-def _skip_paid(loan: Loan) -> None:
+def skip_paid(loan: Loan) -> None:
+    """Move `first` on to the first row that is not fully paid."""
     rows = loan.rows
     at = loan.first * ROW
     end = len(rows)
@@ -120,12 +114,12 @@ def add_credit(loan: Loan, method: int, amount: int) -> None:
         waiting += (method, amount)
 
 
-def draw_credit(loan: Loan, day: int, fills: list[int] | None) -> None:
+def draw_credit(loan: Loan, day: int) -> None:
     """Allocate what waits, oldest payment first, to whatever it may pay on a business date."""
     waiting = loan.credits
     loan.credits = []
     for at in range(0, len(waiting), 2):
-        left = allocate(loan, waiting[at], waiting[at + 1], day, fills)
+        left = allocate(loan, waiting[at], waiting[at + 1], day)
         if left > 0:
             add_credit(loan, waiting[at], left)
 
@@ -143,11 +137,11 @@ def next_draw_day(loan: Loan, day: int) -> int:
     return NONE
 
 
-def draw_between(loan: Loan, after_day: int, through_day: int, fills: list[int] | None) -> None:
+def draw_between(loan: Loan, after_day: int, through_day: int) -> None:
     """Draw credit on every business date in (after_day, through_day] on which a row changes its group."""
     day = after_day
     while len(loan.credits) > 0:
         day = next_draw_day(loan, day)
         if day == NONE or day > through_day:
             return
-        draw_credit(loan, day, fills)
+        draw_credit(loan, day)

@@ -127,7 +127,7 @@ def close_days(loan: Loan, until_day: int) -> None:
         _count_days(loan, due, day, change - 1)
         loan.as_of_day = change
         if len(loan.credits) > 0:
-            draw_credit(loan, change, None)
+            draw_credit(loan, change)
 
 
 def _count_days(loan: Loan, due: int, first_day: int, last_day: int) -> None:

@@ -124,7 +124,7 @@ def begin_again(loan: Loan, basis: list[int]) -> None:
     loan.applied = 0
     loan.basis = basis
     loan.received_minor = loan.reversed_minor = 0
-    loan.replaced, loan.waived, loan.episodes = [], [], []
+    loan.replaced, loan.episodes = [], []
     loan.material_from = NONE
     loan.in_episode = 0
     allocate_again(loan)

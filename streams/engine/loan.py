@@ -9,14 +9,13 @@ Layouts (stride first):
   sorted by due day and number.
 - ``journal``: ENTRY = 5 integers: kind, value day, milliseconds from that day's 00:00 UTC to `at_ms`, amount, and one
   of: the content digest (payment, reversal), the cell (charge, waiver: component + 4 * (instalment number + 1), 0-3 for
-  a waiver over all instalments). Sorted by (value day, at_ms, event_id); ``entry_ids`` and ``entry_refs`` (payment id or
-  "") run beside it. The amount of a reschedule is 1 when it is a distressed restructure.
+  a waiver over all instalments). Sorted by (value day, at_ms, event_id); ``entry_ids`` and ``entry_refs`` (payment id
+  or "") run beside it. The amount of a reschedule is 1 when it is a distressed restructure.
 - ``rows``: ROW = 7 integers: row id, due day, day it became fully paid (or UNPAID, REPLACED), then what is unpaid of
-  penalty, fee, interest, principal; sorted by due day and row id. A row id is schedule index * 1,024 + slot.
+  penalty, fee, interest, principal; sorted as row_order says. A row id is schedule index * 1,024 + slot.
 - ``credits``: method, amount: money not allocated yet, oldest payment first.
 - ``replaced``: one list per reschedule of 5 integers: row id and the unpaid penalty, fee, interest, principal that
   disappeared.
-- ``waived``: row id * 4 + component, amount.
 - ``attempts``: digest (0: not seen yet), day, attribution, at_ms of the latest revision; ``attempt_ids`` beside it,
   sorted.
 - ``pauses``: first day, last day, day it was set; sorted.
@@ -26,8 +25,6 @@ Layouts (stride first):
 """
 
 from msgspec import Struct
-
-from streams.engine.calendar import DAY_MS
 
 SLOT, SLOT_NO, SLOT_DUE, SLOT_FEE, SLOT_INTEREST, SLOT_PRINCIPAL = 5, 0, 1, 2, 3, 4
 ENTRY, KIND, DAY, OFFSET, AMOUNT, DETAIL = 5, 0, 1, 2, 3, 4
@@ -102,7 +99,6 @@ class Loan(Struct, array_like=True):
     reversed_minor: int = 0
     allocated_minor: int = 0
     replaced: list[list[int]] = []
-    waived: list[int] = []
     material_from: int = NONE
     """First day of the stretch of material arrears that runs through the day before `as_of_day`."""
     episodes: list[int] = []
@@ -147,9 +143,11 @@ def row_named(loan: Loan, number: int, version: int) -> int:
     return NONE
 
 
-def entry_at_ms(loan: Loan, index: int) -> int:
-    at = index * ENTRY
-    return loan.journal[at + DAY] * DAY_MS + loan.journal[at + OFFSET]
+def row_order(loan: Loan, row_id: int) -> tuple[int, int, int]:
+    """Rows stand and are paid by due day; on the same day by number, then the older schedule first."""
+    schedule = loan.schedules[row_id // SLOTS_MAX]
+    at = row_id % SLOTS_MAX * SLOT
+    return schedule[at + SLOT_DUE], schedule[at], row_id
 
 
 def ended_day(loan: Loan) -> int:
