@@ -35,29 +35,29 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
 # --- facts --------------------------------------------------------------------------------------------------------
 
 
-class Calendar(Model):
+class Calendar(Model, frozen=True):
     zone: str
 
 
-class AllocationOrder(Model):
+class AllocationOrder(Model, frozen=True):
     """In which order one kind of payment is allocated (groups of instalments, then components inside an instalment)."""
 
     groups: tuple[Group, ...] = ("past_due", "due_today", "in_advance")
     components: tuple[Component, ...] = ("penalty", "fee", "interest", "principal")
 
 
-class Allocation(Model):
+class Allocation(Model, frozen=True):
     default: AllocationOrder
     by_method: dict[Method, AllocationOrder] = {}
 
 
-class Dpd(Model):
+class Dpd(Model, frozen=True):
     """`due_date_counts_as`: DPD of an unpaid instalment on its due date, 0 (default) or 1 (RBI IRAC)."""
 
     due_date_counts_as: Literal[0, 1] = 0
 
 
-class Material(Model):
+class Material(Model, frozen=True):
     """Materiality of arrears (CRR Article 178, Delegated Regulation 2018/171): above both thresholds."""
 
     absolute_minor: dict[str, Minor]
@@ -65,14 +65,14 @@ class Material(Model):
     relative_bp: Bp = 100
 
 
-class Attribution(Model):
+class Attribution(Model, frozen=True):
     """Failure codes by who caused them; a code in neither list is `unknown`."""
 
     platform: tuple[str, ...]
     borrower: tuple[str, ...]
 
 
-class Facts(Model):
+class Facts(Model, frozen=True):
     calendar: Calendar
     allocation: Allocation
     dpd: Dpd
@@ -87,7 +87,7 @@ class Facts(Model):
 # --- decisions ----------------------------------------------------------------------------------------------------
 
 
-class Bucket(Model):
+class Bucket(Model, frozen=True):
     """Managed DPD `from_day` to `to_day`, both included; the last bucket has no `to_day`."""
 
     name: Annotated[str, Meta(min_length=1, max_length=16)]
@@ -95,7 +95,7 @@ class Bucket(Model):
     to_day: Days | None = None
 
 
-class Band(Model):
+class Band(Model, frozen=True):
     """lower <= value < upper; a missing bound is open."""
 
     points: Points
@@ -103,7 +103,7 @@ class Band(Model):
     upper: int | None = None
 
 
-class Factor(Model):
+class Factor(Model, frozen=True):
     """One feature in the scorecard. `reason` is the code given when its points count against the borrower."""
 
     feature: Name
@@ -113,7 +113,7 @@ class Factor(Model):
     reason: Name
 
 
-class Tier(Model):
+class Tier(Model, frozen=True):
     """Scores from `from_score` up; the lowest tier has none."""
 
     name: Annotated[str, Meta(min_length=1, max_length=8)]
@@ -121,18 +121,19 @@ class Tier(Model):
     from_score: Score | None = None
 
 
-class Scorecard(Model):
+class Scorecard(Model, frozen=True):
     base: Score
     factors: tuple[Factor, ...]
     tiers: tuple[Tier, ...]
 
 
-class WarningLevel(Model):
+class WarningLevel(Model, frozen=True):
     """When a level is raised, and when it may be left.
 
-    Raised if the score is below `score_below`, or managed DPD is at least `managed_dpd_from`. Left for a lower level only
-    after the score has been at least `leave_score_from` and managed DPD below `leave_managed_dpd_below` for `dwell_days`
-    (hysteresis). Once left, it is not raised again within `cool_down_days`.
+    Raised if the score is below `score_below`, or managed DPD is at least `managed_dpd_from`. Left for a lower level
+    only after the score has been at least `leave_score_from` and managed DPD below `leave_managed_dpd_below` for
+    `dwell_days` (hysteresis). Once left, it is not raised again within `cool_down_days`. `reason` is the code given
+    when DPD raised it.
     """
 
     level: Level
@@ -142,17 +143,21 @@ class WarningLevel(Model):
     leave_managed_dpd_below: DpdFrom | None
     dwell_days: Days
     cool_down_days: Days
+    reason: Name
 
 
-class SeveralLoans(Model):
+class SeveralLoans(Model, frozen=True):
     """At least `loans` loans at managed DPD `managed_dpd_from` or more at the same time."""
 
     loans: Annotated[int, Meta(ge=2, le=100)]
     managed_dpd_from: DpdFrom
 
 
-class Condition(Model):
-    """All of the fields given must hold. A condition on DPD alone is a *ledger condition*: it can turn out false later."""
+class Condition(Model, frozen=True):
+    """All of the fields given must hold. A condition on DPD alone is a *ledger condition*: it can turn out false later.
+
+    `overdue_episodes_from` counts the separate overdue episodes of 30 and more managed days in 365 days.
+    """
 
     score_below: Score | None = None
     level_from: Level | None = None
@@ -165,7 +170,7 @@ class Condition(Model):
     fraud_confirmed: bool = False
 
 
-class LimitStep(Model):
+class LimitStep(Model, frozen=True):
     """One rung of the limit ladder.
 
     Taken when any of `when` holds and the borrower has stood on the rung below for `after_days` (0 = at once; a rung
@@ -183,7 +188,7 @@ class LimitStep(Model):
     draws_min_gap_h: Annotated[int, Meta(ge=0, le=8_760)] | None = None
 
 
-class Restoration(Model):
+class Restoration(Model, frozen=True):
     """The way back: after cure and `probation_days` clean (`distressed_probation_days` after a distressed restructure),
     the limit returns in `stages_bp` of the earlier limit, each stage after `stage_days` and `stage_on_time` instalments
     paid on time since the last one."""
@@ -195,12 +200,12 @@ class Restoration(Model):
     stage_on_time: Annotated[int, Meta(ge=0, le=100)]
 
 
-class Limits(Model):
+class Limits(Model, frozen=True):
     steps: tuple[LimitStep, ...]
     restoration: Restoration
 
 
-class PlanOption(Model):
+class PlanOption(Model, frozen=True):
     """A hardship plan: `instalments` spreads what is unpaid over `months`; `deferral` moves unpaid due dates by
     `defer_days`; `partner_refinance` is repaid to the partner in `months`."""
 
@@ -209,19 +214,19 @@ class PlanOption(Model):
     defer_days: Annotated[int, Meta(ge=1, le=366)] | None = None
 
 
-class Offers(Model):
+class Offers(Model, frozen=True):
     """A plan is offered when a loan reaches `managed_dpd_from`, once per arrears episode of the loan."""
 
     managed_dpd_from: DpdFrom
     options: tuple[PlanOption, ...]
 
 
-class Text(Model):
+class Text(Model, frozen=True):
     en: Annotated[str, Meta(min_length=1, max_length=300)]
     zh: Annotated[str, Meta(min_length=1, max_length=300)]
 
 
-class Policy(Model):
+class Policy(Model, frozen=True):
     id: Annotated[str, Meta(min_length=1, max_length=64)]
     facts: Facts
     buckets: tuple[Bucket, ...]

@@ -1,0 +1,343 @@
+"""What must hold between the parts of a policy. The types have been checked before; nothing here can raise.
+
+Every check yields (path, what is wrong and what to do) for each flaw it finds.
+"""
+
+from collections.abc import Iterator, Sequence
+from zoneinfo import ZoneInfo
+
+from streams.engine.features import FEATURE_INDEX
+from streams.policy.model import LEVELS, STATUSES, Condition, Factor, LimitStep, Policy, WarningLevel
+
+Path = tuple[str | int, ...]
+Finding = tuple[Path, str]
+
+
+def findings(policy: Policy) -> Iterator[Finding]:
+    """All flaws of a well-typed policy, in no particular order."""
+    yield from _facts(policy)
+    yield from _buckets(policy)
+    yield from _scorecard(policy)
+    yield from _tiers(policy)
+    yield from _warnings(policy)
+    yield from _ladder(policy)
+    yield from _way_back(policy)
+    yield from _offers(policy)
+
+
+def _repeated(values: Sequence[str], path: Path, what: str) -> Iterator[Finding]:
+    for at, value in enumerate(values):
+        if value in values[:at]:
+            yield (*path, at), f"{what} {value!r} is listed twice; keep one of the two"
+
+
+def _facts(policy: Policy) -> Iterator[Finding]:
+    facts = policy.facts
+    zone = facts.calendar.zone
+    # Names without an area (EST, PRC, localtime) are legacy links or the machine's own setting.
+    if not _zone_exists(zone):
+        yield (
+            ("facts", "calendar", "zone"),
+            f"{zone[:40]!r} is not an IANA time zone; write Area/City as in Asia/Shanghai, or UTC",
+        )
+    orders: list[tuple[Path, tuple[str, ...], tuple[str, ...]]] = []
+    default: Path = ("facts", "allocation", "default")
+    orders.append((default, facts.allocation.default.groups, facts.allocation.default.components))
+    for method, order in facts.allocation.by_method.items():
+        orders.append((("facts", "allocation", "by_method", method), order.groups, order.components))
+    for path, groups, components in orders:
+        yield from _repeated(groups, (*path, "groups"), "group")
+        if "past_due" not in groups:
+            yield (*path, "groups"), "past_due is missing: such money would never reach arrears; add it"
+        if sorted(components) != ["fee", "interest", "penalty", "principal"]:
+            yield (*path, "components"), "list each of penalty, fee, interest, principal once"
+    for currency in facts.material.absolute_minor:
+        if len(currency) != 3 or not currency.isascii() or not currency.isupper():
+            yield ("facts", "material", "absolute_minor", currency), "is not an ISO 4217 code; write one such as CNY"
+    attribution = facts.attribution
+    yield from _repeated(attribution.platform, ("facts", "attribution", "platform"), "code")
+    yield from _repeated(attribution.borrower, ("facts", "attribution", "borrower"), "code")
+    for at, code in enumerate(attribution.borrower):
+        if code in attribution.platform:
+            yield (
+                ("facts", "attribution", "borrower", at),
+                f"code {code!r} is under platform too; a failure has one cause, keep one of the two",
+            )
+
+
+def _zone_exists(zone: str) -> bool:
+    if "/" not in zone and zone != "UTC":
+        return False
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        return False
+    return True
+
+
+def _buckets(policy: Policy) -> Iterator[Finding]:
+    buckets = policy.buckets
+    if not buckets:
+        yield ("buckets",), "is empty; the first bucket is C from day 0"
+        return
+    if buckets[0].from_day != 0:
+        yield ("buckets", 0, "from_day"), f"the first bucket starts at {buckets[0].from_day}; it must start at 0"
+    if buckets[0].name != "C":
+        yield ("buckets", 0, "name"), f"the first bucket is {buckets[0].name!r}; it must be C (current)"
+    yield from (
+        ((*path[:-1], path[-1], "name"), what)
+        for path, what in _repeated([b.name for b in buckets], ("buckets",), "bucket")
+    )
+    for at, bucket in enumerate(buckets):
+        last = at == len(buckets) - 1
+        if bucket.to_day is None:
+            if not last:
+                yield ("buckets", at, "to_day"), f"missing in {bucket.name}; only the last bucket is open"
+            continue
+        if last:
+            yield ("buckets", at, "to_day"), f"the last bucket, {bucket.name}, must be open; remove to_day"
+        if bucket.to_day < bucket.from_day:
+            yield ("buckets", at, "to_day"), f"{bucket.to_day} lies before from_day {bucket.from_day}"
+        elif not last:
+            yield from _meets(bucket.to_day + 1, buckets[at + 1].from_day, ("buckets", at + 1, "from_day"), "day")
+
+
+def _meets(expected: int, found: int, path: Path, unit: str) -> Iterator[Finding]:
+    if found > expected:
+        yield path, f"leaves a gap: {unit} {expected} belongs to none; start at {expected}"
+    elif found < expected:
+        yield path, f"overlaps the one before; start at {expected}"
+
+
+def _scorecard(policy: Policy) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for at, factor in enumerate(policy.score.factors):
+        path: Path = ("score", "factors", at)
+        if factor.feature not in FEATURE_INDEX:
+            yield (*path, "feature"), f"unknown feature {factor.feature!r}; use one of: {', '.join(FEATURE_INDEX)}"
+        if factor.feature in seen:
+            yield (*path, "feature"), f"{factor.feature!r} is scored twice; keep one of the two"
+        seen.add(factor.feature)
+        yield from _reason(policy, factor.reason, (*path, "reason"))
+        yield from _bands(factor, (*path, "bands"))
+
+
+def _bands(factor: Factor, path: Path) -> Iterator[Finding]:
+    bands = factor.bands
+    if not bands:
+        yield path, "is empty; one band without bounds covers every value"
+        return
+    if bands[0].lower is not None:
+        yield (*path, 0, "lower"), "the first band must be open below; remove lower"
+    for at, band in enumerate(bands):
+        if at == len(bands) - 1:
+            if band.upper is not None:
+                yield (*path, at, "upper"), "the last band must be open above; remove upper"
+        elif band.upper is None:
+            yield (*path, at, "upper"), "missing; only the last band is open above"
+        elif bands[at + 1].lower is None:
+            yield (*path, at + 1, "lower"), f"missing; continue at {band.upper}"
+        if band.lower is not None and band.upper is not None and band.upper <= band.lower:
+            yield (*path, at, "upper"), f"{band.upper} is not above lower {band.lower}; bands go upwards"
+        elif at + 1 < len(bands) and band.upper is not None:
+            following = bands[at + 1].lower
+            if following is not None:
+                yield from _meets(band.upper, following, (*path, at + 1, "lower"), "value")
+
+
+def _reason(policy: Policy, code: str, path: Path) -> Iterator[Finding]:
+    if code not in policy.reasons:
+        yield path, f"reason {code!r} has no text; add it under reasons in en and zh"
+
+
+def _tiers(policy: Policy) -> Iterator[Finding]:
+    tiers = policy.score.tiers
+    if not tiers:
+        yield ("score", "tiers"), "is empty; one tier without from_score covers every score"
+        return
+    for at, tier in enumerate(tiers):
+        path: Path = ("score", "tiers", at)
+        if tier.name in [t.name for t in tiers[:at]]:
+            yield (*path, "name"), f"tier {tier.name!r} is listed twice; keep one of the two"
+        if at == len(tiers) - 1:
+            if tier.from_score is not None:
+                yield (*path, "from_score"), "scores below it belong to no tier; remove from_score from the last tier"
+        elif tier.from_score is None:
+            yield (*path, "from_score"), "missing; only the last tier is open below"
+        if at == 0:
+            continue
+        above = tiers[at - 1]
+        if tier.from_score is not None and above.from_score is not None and tier.from_score >= above.from_score:
+            yield (*path, "from_score"), f"{tier.from_score} is not below {above.from_score} of the tier before"
+        if tier.probability_bp < above.probability_bp:
+            yield (*path, "probability_bp"), f"{tier.probability_bp} is below {above.probability_bp} of the better tier"
+
+
+def _warnings(policy: Policy) -> Iterator[Finding]:
+    warnings = policy.warnings
+    wanted = LEVELS[1:]
+    named = [warning.level for warning in warnings]
+    for at, level in enumerate(named):
+        if at >= len(wanted) or level != wanted[at]:
+            expected = f"expected {wanted[at]}" if at < len(wanted) else "no level is left"
+            yield ("warnings", at, "level"), f"{level} is out of order, {expected}; write {', '.join(wanted)}"
+            return
+    if len(named) < len(wanted):
+        yield ("warnings",), f"{wanted[len(named)]} is missing; write {', '.join(wanted)}"
+    for at, warning in enumerate(warnings):
+        yield from _hysteresis(warning, ("warnings", at))
+        yield from _reason(policy, warning.reason, ("warnings", at, "reason"))
+        if at > 0:
+            yield from _stricter(warnings[at - 1], warning, ("warnings", at))
+
+
+def _hysteresis(warning: WarningLevel, path: Path) -> Iterator[Finding]:
+    """A level left on the threshold that raises it would flap."""
+    below, leave = warning.score_below, warning.leave_score_from
+    dpd, leave_dpd = warning.managed_dpd_from, warning.leave_managed_dpd_below
+    if below is None and dpd is None:
+        yield path, f"{warning.level} has no threshold; give score_below or managed_dpd_from"
+    if (below is None) != (leave is None):
+        yield (*path, "leave_score_from"), "score_below and leave_score_from go together; give both or neither"
+    elif below is not None and leave is not None and leave <= below:
+        yield (
+            (*path, "leave_score_from"),
+            f"{leave} is not above score_below {below}: the level would flap; raise it",
+        )
+    if (dpd is None) != (leave_dpd is None):
+        yield (
+            (*path, "leave_managed_dpd_below"),
+            "managed_dpd_from and leave_managed_dpd_below go together; give both or neither",
+        )
+    # At 1 nothing stricter is left than no arrears at all, which is what "below 1" says.
+    elif dpd is not None and leave_dpd is not None and leave_dpd >= dpd and (dpd, leave_dpd) != (1, 1):
+        yield (
+            (*path, "leave_managed_dpd_below"),
+            f"{leave_dpd} is not below managed_dpd_from {dpd}: the level would flap; lower it",
+        )
+
+
+def _stricter(milder: WarningLevel, harsher: WarningLevel, path: Path) -> Iterator[Finding]:
+    if milder.score_below is not None and harsher.score_below is not None and harsher.score_below >= milder.score_below:
+        yield (
+            (*path, "score_below"),
+            f"{harsher.score_below} is not below {milder.score_below} of {milder.level}; lower it",
+        )
+    if milder.managed_dpd_from is not None and harsher.managed_dpd_from is not None:  # noqa: SIM102
+        if harsher.managed_dpd_from <= milder.managed_dpd_from:
+            yield (
+                (*path, "managed_dpd_from"),
+                f"{harsher.managed_dpd_from} is not above {milder.managed_dpd_from} of {milder.level}; raise it",
+            )
+
+
+def _ladder(policy: Policy) -> Iterator[Finding]:
+    rank = -1
+    for at, step in enumerate(policy.limits.steps):
+        path: Path = ("limits", "steps", at)
+        position = STATUSES.index(step.status)
+        if step.status == "normal":
+            yield (*path, "status"), "normal is the ground, not a step; remove it"
+        elif position <= rank:
+            yield (*path, "status"), f"{step.status} is out of order; go down {', '.join(STATUSES[1:])}, each once"
+        rank = max(rank, position)
+        yield from _reason(policy, step.reason, (*path, "reason"))
+        yield from _rung(step, path)
+        if not step.when:
+            yield (*path, "when"), "is empty: the step would never be taken; give a condition or remove the step"
+        for number, condition in enumerate(step.when):
+            yield from _condition(step, condition, (*path, "when", number))
+
+
+def _rung(step: LimitStep, path: Path) -> Iterator[Finding]:
+    draws = step.draws_max_30d is not None or step.draws_min_gap_h is not None
+    if step.status == "draws_restricted" and not draws:
+        yield path, "draws_restricted restricts nothing; give draws_max_30d or draws_min_gap_h"
+    if step.status in ("frozen", "zeroed") and draws:
+        yield path, f"no draws are left when {step.status}; remove draws_max_30d and draws_min_gap_h"
+    if step.status == "decreased" and step.keep_bp == 10_000:
+        yield (*path, "keep_bp"), "10000 keeps the whole limit; a decrease keeps less"
+    if step.status == "zeroed" and step.keep_bp != 0:
+        yield (*path, "keep_bp"), f"{step.keep_bp} is left of a zeroed limit; write 0"
+
+
+def _condition(step: LimitStep, condition: Condition, path: Path) -> Iterator[Finding]:
+    if condition.level_from == "none":
+        yield (*path, "level_from"), f"none holds for everyone; use one of: {', '.join(LEVELS[1:])}"
+    given = (
+        condition.score_below is not None
+        or condition.level_from is not None
+        or condition.managed_dpd_from is not None
+        or condition.contractual_dpd_from is not None
+        or condition.material
+        or condition.plan_offered
+        or condition.several_loans is not None
+        or condition.overdue_episodes_from is not None
+        or condition.fraud_confirmed
+    )
+    if not given:
+        yield path, "is empty: it would hold for everyone; give at least one field"
+    elif step.status == "zeroed" and not _may_zero(condition):
+        yield (
+            path,
+            (
+                "is not enough to zero a limit; give managed_dpd_from, contractual_dpd_from, material: true and "
+                "plan_offered: true together, or several_loans, overdue_episodes_from or fraud_confirmed: true"
+            ),
+        )
+
+
+def _may_zero(condition: Condition) -> bool:
+    long_overdue = (
+        condition.managed_dpd_from is not None
+        and condition.contractual_dpd_from is not None
+        and condition.material
+        and condition.plan_offered
+    )
+    several = condition.several_loans is not None or condition.overdue_episodes_from is not None
+    return long_overdue or several or condition.fraud_confirmed
+
+
+def _way_back(policy: Policy) -> Iterator[Finding]:
+    stages = policy.limits.restoration.stages_bp
+    path: Path = ("limits", "restoration", "stages_bp")
+    if not stages:
+        yield path, "is empty; the last stage is 10000"
+        return
+    for at, stage in enumerate(stages):
+        before = stages[at - 1] if at > 0 else 0
+        if stage <= before:
+            yield (*path, at), f"{stage} is not above {before}; stages rise"
+    if stages[-1] != 10_000:
+        yield (*path, len(stages) - 1), f"the last stage is {stages[-1]}; it must be 10000, the whole limit"
+    restoration = policy.limits.restoration
+    if restoration.distressed_probation_days < restoration.probation_days:
+        yield (
+            ("limits", "restoration", "distressed_probation_days"),
+            f"{restoration.distressed_probation_days} is shorter than probation_days {restoration.probation_days}",
+        )
+
+
+def _offers(policy: Policy) -> Iterator[Finding]:
+    offers = policy.offers
+    if not offers.options:
+        yield ("offers", "options"), "is empty; offer at least one plan"
+    for at, option in enumerate(offers.options):
+        path: Path = ("offers", "options", at)
+        wants_days = option.kind == "deferral"
+        if wants_days and option.defer_days is None:
+            yield (*path, "defer_days"), "missing; by how many days are due dates moved?"
+        if not wants_days and option.months is None:
+            yield (*path, "months"), f"missing; over how many months does {option.kind} run?"
+        if wants_days and option.months is not None:
+            yield (*path, "months"), "means nothing for a deferral; remove it"
+        if not wants_days and option.defer_days is not None:
+            yield (*path, "defer_days"), f"means nothing for {option.kind}; remove it"
+    for number, step in enumerate(policy.limits.steps):
+        for at, condition in enumerate(step.when):
+            dpd = condition.managed_dpd_from
+            if condition.plan_offered and dpd is not None and dpd <= offers.managed_dpd_from:
+                yield (
+                    ("limits", "steps", number, "when", at, "managed_dpd_from"),
+                    f"{dpd} is not after the plan is offered, at managed DPD {offers.managed_dpd_from}; raise it",
+                )
