@@ -1,0 +1,197 @@
+"""Every store keeps the same promises."""
+
+import pytest
+
+from streams.store import redis_store
+from streams.store.contract import SCHEMA, Change, Fenced, Foreign, Meta, Stale, Store
+from streams.store.memory import MemoryStore
+from streams.store.redis_store import RedisStore
+
+LOG = "log-1"
+BINARY = bytes(range(256)) * 3
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+def store(request: pytest.FixtureRequest, unique: str) -> Store:
+    if request.param == "memory":
+        return MemoryStore(5)
+    return RedisStore(request.getfixturevalue("redis"), unique, 5)
+
+
+async def claimed(store: Store, fence: int = 10) -> Store:
+    """A store whose first claim stands at `fence`, copied."""
+    await store.claim(fence, LOG)
+    await store.apply(fence, None, Change(fence, fence))
+    return store
+
+
+async def test_a_task_nobody_claimed_knows_nothing(store: Store) -> None:
+    assert await store.meta() == Meta()
+    assert store.partition == 5
+
+
+async def test_a_claim_raises_the_fence_and_tells_where_the_copy_stands(store: Store) -> None:
+    assert await store.claim(10, LOG) == Meta(10, None, None, SCHEMA, LOG)
+    await store.apply(10, None, Change(to_applied=12, read_from=11))
+    assert await store.claim(20, LOG) == Meta(20, 12, 11, SCHEMA, LOG)
+    assert await store.claim(20, LOG) == await store.meta()
+
+
+async def test_a_predecessor_is_fenced_in_every_call(store: Store) -> None:
+    await claimed(store, 10)
+    await store.claim(20, LOG)
+    for call in (
+        store.claim(10, LOG),
+        store.apply(10, 10, Change(11, 11, {"b": b"zombie"})),
+        store.load(10, 10, ["b"], None, 1),
+        store.task_blob(10, 10),
+        store.wipe(10),
+    ):
+        with pytest.raises(Fenced) as caught:
+            await call
+        assert caught.value.held == 20
+    assert (await store.load(20, 10, ["b"], None, 1)).blobs == {"b": None}
+
+
+async def test_a_claim_the_store_has_lost_is_stale(store: Store) -> None:
+    await claimed(store, 10)
+    for call in (
+        store.apply(30, 10, Change(31, 31)),
+        store.load(30, 10, [], None, 1),
+        store.task_blob(30, 10),
+        store.wipe(30),
+    ):
+        with pytest.raises(Stale) as caught:
+            await call
+        assert caught.value.applied == 10
+
+
+async def test_nothing_is_applied_before_a_claim(store: Store) -> None:
+    with pytest.raises(Stale) as caught:
+        await store.apply(10, None, Change(10, 10, {"b": b"x"}))
+    assert caught.value.applied is None
+    assert await store.meta() == Meta()
+
+
+async def test_state_of_another_log_is_refused(store: Store) -> None:
+    await claimed(store)
+    with pytest.raises(Foreign, match="task 5"):
+        await store.claim(30, "log-2")
+    assert (await store.meta()).fence == 10
+
+
+async def test_what_is_applied_is_loaded(store: Store) -> None:
+    await claimed(store)
+    await store.apply(10, 10, Change(13, 11, {"anna": BINARY, "bö": b""}, task=BINARY))
+    loaded = await store.load(10, 13, ["bö", "anna", "carl"], None, 10)
+    assert loaded.blobs == {"anna": BINARY, "bö": b"", "carl": None}
+    assert loaded.due == []
+    assert await store.task_blob(10, 13) == BINARY
+    assert await store.meta() == Meta(10, 13, 11, SCHEMA, LOG)
+    assert {name async for name in store.borrowers()} == {"anna", "bö"}
+
+
+async def test_a_commit_replaces_states_and_keeps_the_others(store: Store) -> None:
+    await claimed(store)
+    await store.apply(10, 10, Change(11, 11, {"a": b"1", "b": b"1"}, task=b"t1"))
+    await store.apply(10, 11, Change(12, 12, {"b": b"2"}))
+    assert (await store.load(10, 12, ["a", "b"], None, 1)).blobs == {"a": b"1", "b": b"2"}
+    assert await store.task_blob(10, 12) == b"t1"
+
+
+async def test_applying_again_changes_nothing(store: Store) -> None:
+    await claimed(store)
+    await store.apply(10, 10, Change(11, 11, {"a": b"1"}))
+    await store.apply(10, 10, Change(11, 11, {"a": b"other"}))
+    assert (await store.load(10, 11, ["a"], None, 1)).blobs == {"a": b"1"}
+
+
+async def test_a_gap_or_an_older_commit_is_stale(store: Store) -> None:
+    await claimed(store)
+    await store.apply(10, 10, Change(12, 11, {"a": b"1"}))
+    for before, after in ((10, 11), (11, 13), (13, 14), (None, 14)):
+        with pytest.raises(Stale) as caught:
+            await store.apply(10, before, Change(after, after, {"a": b"wrong"}, {"a": 1}, b"wrong"))
+        assert caught.value.applied == 12
+    for at in (10, 13):
+        with pytest.raises(Stale):
+            await store.load(10, at, ["a"], None, 1)
+        with pytest.raises(Stale):
+            await store.task_blob(10, at)
+    loaded = await store.load(10, 12, ["a"], 5, 1)
+    assert loaded.blobs == {"a": b"1"}
+    assert loaded.due == []
+
+
+async def test_the_next_owner_copies_on_where_the_last_one_stopped(store: Store) -> None:
+    await claimed(store)
+    await store.apply(10, 10, Change(11, 11, {"a": b"1"}, {"a": 100}))
+    meta = await store.claim(20, LOG)
+    assert meta.applied == 11
+    await store.apply(20, 11, Change(15, 14, {"a": b"2", "b": b"1"}))
+    await store.apply(20, 15, Change(20, 20))
+    loaded = await store.load(20, 20, ["b"], 100, 10)
+    assert loaded.blobs == {"a": b"2", "b": b"1"}
+    assert loaded.due == [(100, "a")]
+
+
+async def test_due_wakes_come_in_order_up_to_the_limit(store: Store) -> None:
+    await claimed(store)
+    far = 253_402_300_799_999
+    wakes: dict[str, int | None] = {"d": 300, "b": 200, "ö": 200, "a": 200, "c": 100, "z": far}
+    await store.apply(10, 10, Change(11, 11, {name: name.encode() for name in wakes}, wakes))
+    due = [(100, "c"), (200, "a"), (200, "b"), (200, "ö")]
+    assert (await store.load(10, 11, [], 299, 10)).due == due
+    assert (await store.load(10, 11, [], 200, 10)).due == due
+    assert (await store.load(10, 11, [], 199, 10)).due == due[:1]
+    assert (await store.load(10, 11, [], 99, 10)).due == []
+    assert (await store.load(10, 11, [], None, 10)).due == []
+    assert (await store.load(10, 11, [], far - 1, 10)).due[-1] == (300, "d")
+    assert (await store.load(10, 11, [], far, 10)).due[-1] == (far, "z")
+    loaded = await store.load(10, 11, ["d", "a"], 300, 2)
+    assert loaded.due == due[:2]
+    assert loaded.blobs == {"d": b"d", "a": b"a", "c": b"c"}
+
+
+async def test_a_wake_is_moved_and_dropped(store: Store) -> None:
+    await claimed(store)
+    await store.apply(10, 10, Change(11, 11, wakes={"a": 100, "b": 100, "c": 100}))
+    await store.apply(10, 11, Change(12, 12, wakes={"a": 300, "b": None, "never": None}))
+    assert (await store.load(10, 12, [], 1_000, 10)).due == [(100, "c"), (300, "a")]
+
+
+async def test_a_due_borrower_may_have_no_state(store: Store) -> None:
+    await claimed(store)
+    await store.apply(10, 10, Change(11, 11, wakes={"a": 1}))
+    assert (await store.load(10, 11, [], 1, 1)).blobs == {"a": None}
+
+
+async def test_a_wiped_task_is_copied_anew(store: Store) -> None:
+    await claimed(store)
+    await store.apply(10, 10, Change(11, 11, {f"b{n}": b"1" for n in range(2_500)}, {"b1": 5}, b"t"))
+    await store.wipe(10)
+    assert await store.meta() == Meta(10, None, None, SCHEMA, LOG)
+    with pytest.raises(Stale):
+        await store.load(10, 11, [], None, 1)
+    assert [name async for name in store.borrowers()] == []
+    await store.apply(10, None, Change(7, 7, {"b2": b"2"}))
+    loaded = await store.load(10, 7, ["b1", "b2"], 100, 1)
+    assert loaded.blobs == {"b1": None, "b2": b"2"}
+    assert loaded.due == []
+    assert await store.task_blob(10, 7) is None
+
+
+async def test_thousands_of_borrowers_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    # More than Lua's stack takes in one call, and more than one part.
+    monkeypatch.setattr(redis_store, "PART_STATES", 5_000)
+    await claimed(store)
+    names = [f"borrower-{n:06d}" for n in range(12_001)]
+    states = {name: name.encode() * 3 for name in names}
+    wakes: dict[str, int | None] = {name: n for n, name in enumerate(names)}
+    await store.apply(10, 10, Change(11, 11, states, wakes, b"t"))
+    loaded = await store.load(10, 11, names, 8_999, 20_000)
+    assert loaded.blobs == states
+    assert loaded.due == [(n, name) for n, name in enumerate(names[:9_000])]
+    gone: dict[str, int | None] = dict.fromkeys(names[:11_000])
+    await store.apply(10, 11, Change(12, 12, wakes=gone))
+    assert (await store.load(10, 12, [], 20_000, 20_000)).due == [(n, names[n]) for n in range(11_000, 12_001)]
