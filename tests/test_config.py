@@ -1,0 +1,86 @@
+"""Settings come from flags, then the environment; secrets stay hidden."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from streams.config import ConfigError, kafka_options, load_settings, redis_location, shown
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUEWATCH_BROKER", "kafka:9092")
+    monkeypatch.setenv("DUEWATCH_HTTP_PORT", "9000")
+    monkeypatch.setenv("DUEWATCH_KAFKA_USERNAME", "")
+    settings = load_settings(http_port=1234, clock=None)
+    assert (settings.broker, settings.http_port, settings.clock) == ("kafka:9092", 1234, "worker")
+    assert settings.kafka_username is None
+
+
+def test_everything_is_shown_and_no_secret() -> None:
+    settings = load_settings(
+        redis_url="rediss://app:s3cret@cache.example:6380/2?password=s3cret",
+        kafka_security="sasl_ssl",
+        kafka_username="app",
+        kafka_password="s3cret",
+        kafka_key_password="s3cret",
+    )
+    values = shown(settings)
+    assert set(values) == set(type(settings).model_fields)
+    assert values["redis_url"] == redis_location(settings) == "rediss://***@cache.example:6380/2"
+    assert values["kafka_password"] == values["kafka_key_password"] == "***"
+    assert values["kafka_username"] == "app"
+    for text in (json.dumps(values), repr(settings), str(settings)):
+        assert "s3cret" not in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"http_port": 99_999}, "http_port (DUEWATCH_HTTP_PORT): "),
+        ({"tick_every_s": 0}, "tick_every_s (DUEWATCH_TICK_EVERY_S): "),
+        ({"clock": "sun"}, "clock (DUEWATCH_CLOCK): "),
+        ({"app_id": "a b"}, "app_id (DUEWATCH_APP_ID): "),
+        ({"brokers": "x"}, "brokers: there is no such setting"),
+        ({"transaction_deadline_ms": 60_000}, "transaction_deadline_ms must be below transaction_timeout_ms"),
+        ({"kafka_security": "sasl_ssl"}, "needs kafka_username and kafka_password"),
+        ({"kafka_cert_file": "/x"}, "kafka_cert_file and kafka_key_file go together"),
+        ({"redis_url": "http://app:s3cret@h:1/0"}, "redis_url (DUEWATCH_REDIS_URL): must be redis://"),
+        ({"redis_url": "redis://app:s3/cret@h:6379/0"}, "redis_url (DUEWATCH_REDIS_URL): must be redis://"),
+        ({"redis_url": "redis://h:s3cret"}, "redis_url (DUEWATCH_REDIS_URL): must be redis://"),
+        ({"redis_url": "unix://"}, "redis_url (DUEWATCH_REDIS_URL): must be redis://"),
+    ],
+)
+def test_a_bad_setting_is_one_line_that_names_it(flags: dict[str, object], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(**flags)
+    message = str(caught.value)
+    assert told in message
+    assert "\n" not in message
+    assert "s3" not in message
+
+
+def test_a_variable_is_checked_like_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUEWATCH_CHUNK_RECORDS", "many")
+    with pytest.raises(ConfigError, match="DUEWATCH_CHUNK_RECORDS"):
+        load_settings()
+
+
+def test_kafka_options_follow_the_security() -> None:
+    assert kafka_options(load_settings(broker="a:1,b:2")) == {
+        "bootstrap_servers": "a:1,b:2",
+        "security_protocol": "PLAINTEXT",
+    }
+    options = kafka_options(load_settings(kafka_security="sasl_ssl", kafka_username="app", kafka_password="s3cret"))
+    assert options["security_protocol"] == "SASL_SSL"
+    assert options["ssl_context"].check_hostname
+    assert (options["sasl_mechanism"], options["sasl_plain_username"], options["sasl_plain_password"]) == (
+        "SCRAM-SHA-512",
+        "app",
+        "s3cret",
+    )
+
+
+def test_an_unusable_certificate_names_its_settings(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="kafka_ca_file"):
+        kafka_options(load_settings(kafka_security="ssl", kafka_ca_file=tmp_path / "none.pem"))
