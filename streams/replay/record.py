@@ -30,8 +30,8 @@ async def record(
     Offsets, timestamps, keys, values and headers are kept. Cancelled, or on an error, nothing is left at `out`.
 
     Args:
-        from_ms, until_ms: of each partition, from the first record with at least the one timestamp, and before the first
-            one with at least the other; None: from its start, to its end.
+        from_ms: of each partition, from the first record with at least this timestamp on; None: from its start.
+        until_ms: of each partition, before the first record with at least this timestamp; None: to its end.
 
     Returns:
         How many records were written.

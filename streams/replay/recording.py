@@ -18,7 +18,7 @@ from streams.replay import kcat, manifest, parquet
 from streams.replay.manifest import FileEntry, Manifest, RecordingError
 from streams.replay.spool import Part, Run, Spool, twice
 
-__all__ = ["FileEntry", "Manifest", "Recording", "RecordingError", "RecordingWriter"]
+__all__ = ["FileEntry", "Manifest", "Recording", "RecordingError", "RecordingWriter", "beside"]
 
 
 class Recording:
@@ -276,3 +276,10 @@ def _check_ranges(path: Path, files: Sequence[FileEntry]) -> None:
                 f"{path / after.name}: starts at offset {after.first_offset}, but {before.name} reaches "
                 f"{before.last_offset}: two recordings were mixed in one folder; keep one"
             )
+
+
+def beside(path: Path, name: str) -> Path:
+    """Where a file about a recording belongs: in its folder, or next to its file as ``<recording>.<name>``."""
+    if kcat.is_json_lines(path):
+        return path.with_name(f"{path.name.partition('.jsonl')[0]}.{name}")
+    return path / name
