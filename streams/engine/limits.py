@@ -18,6 +18,7 @@ from streams.engine.calendar import DAY_MS
 from streams.engine.encode import Emitter
 from streams.engine.reasons import Reasoner
 from streams.engine.standing import Limit, LimitDecision, Standing
+from streams.engine.profile import Profile
 from streams.engine.view import View, ground_of, holds
 from streams.policy.model import LEVELS, Condition, Limits, LimitStep, Status
 
@@ -83,7 +84,7 @@ def _restrict(rules: Limits, limit: Limit, view: View, emitter: Emitter, reasone
         draws = outbound.Draws(max_30d=step.draws_max_30d, min_gap_h=step.draws_min_gap_h)
     event_id = _move(
         rules, limit, rung, to_minor, view, emitter, EVENT_OF_STATUS[step.status],
-        draws=draws, **reasoner.limit(view, step, held, limit),
+        draws=draws, **reasoner.restriction(view, step, held, limit),
     )  # fmt: skip
     limit.decisions.append(
         LimitDecision(
@@ -177,8 +178,10 @@ def _restore(
         return
     stage, to_minor = _next_stage(rules, limit)
     rung = 0 if to_minor >= limit.base_minor else _rung_of_partial(rules, limit)
-    _move(rules, limit, rung, to_minor, view, emitter, outbound.LimitRestored, **reasoner.restored(view, limit, stage))
-    limit.stage = 0 if rung == 0 else stage
+    stage = 0 if rung == 0 else stage
+    way_back = reasoner.way_back(view, rung, stage)
+    _move(rules, limit, rung, to_minor, view, emitter, outbound.LimitRestored, **way_back)
+    limit.stage = stage
     if rung == 0:
         limit.decisions.clear()
 
@@ -201,13 +204,13 @@ def overturn_limit(rules: Limits, standing: Standing, view: View, emitter: Emitt
     to_minor = max(limit.minor, decision.from_minor)
     _move(
         rules, limit, rung, to_minor, view, emitter, outbound.LimitRestored,
-        compensates=decision.event_id, **reasoner.overturned(view),
+        compensates=decision.event_id, **reasoner.way_back(view, rung, 0),
     )  # fmt: skip
 
 
-def rebase(rules: Limits, standing: Standing, minor: int, currency: str, view: View, emitter: Emitter) -> None:
-    """Take over a limit that was set elsewhere; undoing an earlier restriction no longer changes the amount."""
-    limit = standing.limit
+def rebase(rules: Limits, standing: Standing, profile: Profile, view: View, emitter: Emitter) -> None:
+    """Take over a limit that was set elsewhere; undoing an earlier restriction then no longer changes the amount."""
+    limit, minor, currency = standing.limit, profile.limit_minor, profile.currency
     if limit is None:
         standing.limit = Limit(minor, currency, base_minor=minor, since_ms=view.as_of_ms, since_day=view.day)
         return

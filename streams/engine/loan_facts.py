@@ -83,6 +83,14 @@ def reattributed(loan: Loan, event: wire.FailureReattributed, calendar: Calendar
     return Applied(day != NONE, calendar.day(event.at_ms) if day == NONE else day)
 
 
+def attribution_now(loan: Loan, attempt_id: str) -> str | None:
+    """Who caused a failed attempt, as last revised; None while the attempt itself has not come."""
+    if attempt_id not in loan.attempt_ids:
+        return None
+    at = loan.attempt_ids.index(attempt_id) * ATTEMPT
+    return None if loan.attempts[at + ATTEMPT_DAY] == NONE else ATTRIBUTIONS[loan.attempts[at + ATTRIBUTION]]
+
+
 # --- hardship plans -----------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from schemas import outbound
 from schemas.inbound import Instalment
 from streams.engine.calendar import date_of
 from streams.engine.encode import Emitter
-from streams.engine.ledger import Loan
+from streams.engine.loan import Loan, instalments
 from streams.engine.view import LoanView, View
 from streams.policy.model import Offers, PlanOption
 
@@ -41,16 +41,19 @@ def _option(loan_view: LoanView, option: PlanOption, number: int, day: int) -> o
 
 
 def _deferred(loan: Loan, defer_days: int, day: int) -> list[Instalment]:
-    return [
-        Instalment(
-            no=no,
-            due_on=date_of(max(due_day, day) + defer_days),
-            principal_minor=principal,
-            interest_minor=interest,
-            fee_minor=fee + penalty,
+    schedule: list[Instalment] = []
+    for number, row in enumerate((row for row in instalments(loan) if sum(row.unpaid)), 1):
+        penalty, fee, interest, principal = row.unpaid
+        schedule.append(
+            Instalment(
+                no=number,
+                due_on=date_of(max(row.due_day, day) + defer_days),
+                principal_minor=principal,
+                interest_minor=interest,
+                fee_minor=fee + penalty,
+            )
         )
-        for no, due_day, penalty, fee, interest, principal in loan.unpaid_rows()
-    ]
+    return schedule
 
 
 def _spread(loan_view: LoanView, months: int, day: int) -> list[Instalment]:

@@ -55,6 +55,8 @@ class LoanStanding(Struct, array_like=True, gc=False):
     bucket: int = 0
     balance_minor: int = 0
     offered_day: int | None = None
+    counted: bool = False
+    """Whether the loan is among the open ones that the task's gauges count."""
 
 
 class Limit(Struct, array_like=True):
@@ -72,6 +74,8 @@ class Limit(Struct, array_like=True):
     since_day: int = 0
     stage: int = 0
     decisions: list[LimitDecision] = field(default_factory=list)
+    counted: bool = False
+    """Whether the task's gauges count this limit."""
 
 
 class Standing(Struct, array_like=True):

@@ -10,7 +10,8 @@ from msgspec import DecodeError, Struct, field
 from msgspec.msgpack import Decoder, Encoder
 
 from streams.engine.chunk import TaskState
-from streams.engine.ledger import Loan
+from streams.engine.loan import Loan
+from streams.engine.profile import Profile
 from streams.engine.standing import Standing
 from streams.engine.windows import Windows
 
@@ -20,14 +21,6 @@ SEEN_MAX = 4_096
 """Ids kept for telling duplicates, at most: beyond that the oldest is forgotten (16 bytes each)."""
 _SEEN_SIZE = 16
 _HOUR_MS = 3_600_000
-
-
-class Profile(Struct, array_like=True, gc=False):
-    segment: str
-    currency: str
-    limit_minor: int
-    onboarded_day: int
-    event_id: str
 
 
 class Parked(Struct, array_like=True, gc=False):
@@ -111,14 +104,17 @@ def unpack_task(blob: bytes) -> TaskState:
 # the order of arrival, so that the old ones are a prefix.
 
 
-def find_seen(seen: bytes, event_id: str) -> int | None:
-    """The 32-bit content digest noted for an event id, None if the id is not among `seen`."""
+def find_seen(seen: bytes, event_id: str, order_ms: int, keep_days: int) -> int | None:
+    """The 32-bit content digest noted for an event id, None if the id did not arrive in the `keep_days` before."""
     key = blake2b(event_id.encode(), digest_size=8).digest()
-    at = seen.find(key)
+    at = seen.rfind(key)
     while at >= 0:
         if at % _SEEN_SIZE == 0:
+            hour = int.from_bytes(seen[at + 12 : at + 16], "big")
+            if hour < order_ms // _HOUR_MS - keep_days * 24:
+                return None
             return int.from_bytes(seen[at + 8 : at + 12], "big")
-        at = seen.find(key, at + 1)
+        at = seen.rfind(key, 0, at + 7)
     return None
 
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from streams.engine.delinquency import Position
-from streams.engine.ledger import Loan
+from streams.engine.loan import Loan, instalments
 from streams.engine.score import Scored
 from streams.engine.standing import Ground, LoanStanding
+from streams.engine.windows import Windows
 from streams.policy.model import Condition
 
 
@@ -24,18 +25,20 @@ class LoanView(Struct, gc=False):
 
 
 class View(Struct, gc=False):
-    """A borrower at one moment. `loans` are those still open; `episodes` counts overdue episodes of 30 days and more
-    in the last 365 (None: not known)."""
+    """A borrower at one moment. `loans` are those still open; `episodes` counts overdue episodes of 30 and more managed
+    days in the last 365; `distressed_day` is that of the latest distressed restructure of any loan, None without one."""
 
     as_of_ms: int
     day: int
     loans: list[LoanView]
+    windows: Windows
     scored: Scored
     features: list[int | None]
     level: int
-    episodes: int | None
+    episodes: int
     fraud_event_id: str | None
     plan_kept: bool
+    distressed_day: int | None
 
     @property
     def worst(self) -> LoanView | None:
@@ -52,6 +55,23 @@ class View(Struct, gc=False):
     def managed(self) -> int:
         """The borrower's managed DPD: the worst of its loans."""
         return max((view.position.managed for view in self.loans), default=0)
+
+    @property
+    def overdue_minor(self) -> int:
+        """What is overdue in the currency of the worst loan."""
+        worst = self.worst
+        if worst is None:
+            return 0
+        return sum(sum(view.position.overdue) for view in self.loans if view.loan.currency == worst.loan.currency)
+
+    def on_time_since(self, day: int) -> int:
+        """How many instalments that fell due after `day` were fully paid by their due date."""
+        paid = 0
+        for view in self.loans:
+            for instalment in instalments(view.loan):
+                if day < instalment.due_day <= self.day and 0 <= instalment.paid_day <= instalment.due_day:
+                    paid += 1
+        return paid
 
 
 def _dpd_key(view: LoanView) -> tuple[int, int]:
@@ -87,7 +107,7 @@ def holds(condition: Condition, view: View, levels: Callable[[str], int]) -> boo
         return False
     if condition.fraud_confirmed and view.fraud_event_id is None:
         return False
-    if condition.overdue_episodes_from is not None and (view.episodes or 0) < condition.overdue_episodes_from:
+    if condition.overdue_episodes_from is not None and view.episodes < condition.overdue_episodes_from:
         return False
     several = condition.several_loans
     if several is not None:

@@ -5,9 +5,10 @@
     overturn  the DPD that raised the level turns out never to have been    at once, by a compensating event
 """
 
+from schemas import outbound
 from streams.engine.calendar import DAY_MS
 from streams.engine.encode import Emitter
-from streams.engine.reasons import Reasoner
+from streams.engine.reasons import Reasoner, dpd_rule
 from streams.engine.standing import Ground, Standing, WarningDecision
 from streams.engine.view import View
 from streams.policy.model import LEVELS, WarningLevel
@@ -40,7 +41,6 @@ def judge_warnings(
         _raise_to(target, rules, standing, view, emitter, reasoner)
     elif standing.level:
         _lower(rules, standing, view, emitter, reasoner)
-    view.level = standing.level
 
 
 def _target(rules: tuple[WarningLevel, ...], standing: Standing, view: View) -> int:
@@ -63,13 +63,14 @@ def _raise_to(
     by_score = rule.score_below is not None and view.scored.score < rule.score_below
     by_dpd = rule.managed_dpd_from is not None and view.managed >= rule.managed_dpd_from
     previous = standing.level
+    view.level = target
     event_id = emitter.emit(
         TOPIC,
-        reasoner.events.warning_escalated if previous else reasoner.events.warning_raised,
+        outbound.WarningEscalated if previous else outbound.WarningRaised,
         rule.level,
         level=rule.level,
         previous_level=LEVELS[previous],
-        **reasoner.warning(view, rule.managed_dpd_from if by_dpd else None, rule.score_below if by_score else None),
+        **reasoner.warning(view, dpd_rule(rule.reason, rule.managed_dpd_from or 0, view) if by_dpd else None),
     )
     grounds = [Ground(managed_from=rule.managed_dpd_from or 0)] if by_dpd else []
     if by_score:
@@ -96,16 +97,16 @@ def _lower(
     if level == standing.level:
         return
     previous = standing.level
-    standing.level = level
+    standing.level = view.level = level
     while standing.warnings and standing.warnings[-1].level > level:
         standing.warnings.pop()
     emitter.emit(
         TOPIC,
-        reasoner.events.warning_lowered if level else reasoner.events.warning_cleared,
+        outbound.WarningLowered if level else outbound.WarningCleared,
         LEVELS[level],
         level=LEVELS[level],
         previous_level=LEVELS[previous],
-        **reasoner.warning(view, None, None),
+        **reasoner.warning(view, None),
     )
 
 
@@ -113,18 +114,17 @@ def overturn_warning(standing: Standing, view: View, emitter: Emitter, reasoner:
     """Compensate the newest warning decision, whose DPD turned out false as of its own day."""
     decision = standing.warnings.pop()
     previous = standing.level
-    standing.level = min(standing.level, decision.previous_level)
+    standing.level = view.level = min(standing.level, decision.previous_level)
     standing.below_since_ms = [0] * len(standing.below_since_ms)
     emitter.emit(
         TOPIC,
-        reasoner.events.warning_lowered if standing.level else reasoner.events.warning_cleared,
+        outbound.WarningLowered if standing.level else outbound.WarningCleared,
         LEVELS[standing.level],
         level=LEVELS[standing.level],
         previous_level=LEVELS[previous],
         compensates=decision.event_id,
-        **reasoner.warning(view, None, None),
+        **reasoner.warning(view, None),
     )
-    view.level = standing.level
 
 
 def next_warning_wake(rules: tuple[WarningLevel, ...], standing: Standing, view: View) -> int | None:

@@ -1,0 +1,246 @@
+"""The judgement of one borrower: after every event of its own, at every wake-up of its own, and never otherwise.
+
+    facts ── positions of the loans, features ── score ── view
+                                                           │
+        bucket changes ── overturned decisions ── warnings ── offers ── limit ── next wake-up
+
+One order of steps for every borrower, so that a replay writes the same events in the same order.
+"""
+
+from schemas import outbound
+from schemas.outbound import Cause, PolicyRef
+from streams.engine import delinquency, features, limits, loan_facts, offers, warnings
+from streams.engine.calendar import DAY_MS, Calendar
+from streams.engine.chunk import Output, TaskState
+from streams.engine.delinquency import Position
+from streams.engine.encode import Emitter
+from streams.engine.loan import Loan
+from streams.engine.reasons import Reasoner
+from streams.engine.score import scored
+from streams.engine.standing import Ground, LoanStanding, Standing
+from streams.engine.state import Borrower, unpack
+from streams.engine.windows import EVERYTHING
+from streams.engine.view import LoanView, View, overturned
+from streams.policy.compiler import Compiled
+from streams.policy.model import LEVELS
+
+DELINQUENCY = "delinquency"
+
+
+class Case:
+    """A borrower that a fold has opened.
+
+    `known` says whether a state was stored before, `touched` whether it has to be stored again. `retroactive` is set by
+    facts that change the past, `new_profile` by a profile that was set, `changed` holds the groups of features that events
+    have touched, until the next judgement has looked at them.
+    """
+
+    __slots__ = ("borrower", "borrower_id", "changed", "known", "new_profile", "retroactive", "touched", "wake_ms")
+
+    def __init__(self, borrower_id: str, blob: bytes | None) -> None:
+        self.borrower_id = borrower_id
+        self.known = blob is not None
+        self.borrower = Borrower() if blob is None else unpack(blob)
+        self.wake_ms = self.borrower.wake_ms
+        self.touched = False
+        self.changed = EVERYTHING
+        self.retroactive = False
+        self.new_profile = False
+
+
+class Judge:
+    """One policy's judgement. It keeps no state of any borrower."""
+
+    def __init__(self, compiled: Compiled) -> None:
+        self.compiled = compiled
+        self.policy = compiled.policy
+        self.digest = compiled.digest
+        self.calendar = Calendar(compiled.policy.facts.calendar.zone)
+        self._ref = PolicyRef(id=compiled.policy.id, digest=compiled.digest)
+        self._reasoner = Reasoner(compiled)
+
+    def judge(self, case: Case, as_of_ms: int, cause: Cause, outputs: list[Output], task: TaskState) -> None:
+        """Judge `case` as of a moment: append what it leads to, move its standing, set its next wake-up."""
+        borrower = case.borrower
+        standing = borrower.standing
+        day = self.calendar.day(as_of_ms)
+        emitter = Emitter(outputs, self._ref, case.borrower_id, cause, as_of_ms)
+        every = self._loan_views(borrower, day, emitter, task)
+        view = self._view(borrower, every, as_of_ms, day)
+        level, rung = standing.level, 0 if standing.limit is None else standing.limit.rung
+        self._note_clean(standing, every, day)
+        if borrower.facts.profile is not None and (case.new_profile or standing.limit is None):
+            limits.rebase(self.policy.limits, standing, borrower.facts.profile, view, emitter)
+        if case.retroactive:
+            self._overturn(borrower, view, emitter)
+        case.new_profile = case.retroactive = False
+        warnings.judge_warnings(self.policy.warnings, standing, view, emitter, self._reasoner)
+        offers.judge_offers(self.policy.offers, view, emitter)
+        limits.judge_limit(self.policy.limits, standing, view, emitter, self._reasoner)
+        self._count_standing(standing, level, rung, task)
+        standing.score, standing.tier = view.scored.score, view.scored.tier
+        case.wake_ms = self._next_wake(borrower, view)
+
+    def _view(self, borrower: Borrower, every: list[LoanView], as_of_ms: int, day: int) -> View:
+        facts, rules = borrower.facts, self.policy.facts
+        values = features.evaluate(facts.windows, every, as_of_ms, day, self.calendar)
+        episodes = 0
+        plan_kept = False
+        distressed: int | None = None
+        for loan_view in every:
+            loan = loan_view.loan
+            if loan.journal:
+                episodes += delinquency.overdue_episodes(loan, day, 365, rules)
+                restructured = loan_facts.distressed_day(loan, day)
+                if restructured is not None:
+                    distressed = restructured if distressed is None else max(distressed, restructured)
+            if loan.plan_ids and loan_facts.plan_kept(loan, day) is not None:
+                plan_kept = True
+        return View(
+            as_of_ms=as_of_ms,
+            day=day,
+            loans=[loan_view for loan_view in every if not loan_view.position.ended],
+            windows=facts.windows,
+            scored=scored(self.compiled, values),
+            features=values,
+            level=borrower.standing.level,
+            episodes=episodes,
+            fraud_event_id=facts.fraud_event_id,
+            plan_kept=plan_kept,
+            distressed_day=distressed,
+        )
+
+    # --- loans --------------------------------------------------------------------------------------------------------
+
+    def _loan_views(self, borrower: Borrower, day: int, emitter: Emitter, task: TaskState) -> list[LoanView]:
+        """Where every loan stands on `day`; says which changed their bucket, and keeps the task's gauges."""
+        rules, reported = self.policy.facts, borrower.standing.loans
+        views: list[LoanView] = []
+        for loan in borrower.facts.loans.values():
+            position = delinquency.position(loan, day, rules)
+            standing = reported.get(loan.loan_id)
+            if standing is None:
+                standing = reported[loan.loan_id] = LoanStanding()
+            bucket = self.compiled.bucket_index(position.managed)
+            if bucket != standing.bucket and not position.ended:
+                self._report_bucket(loan, position, standing.bucket, bucket, emitter)
+            balance_minor, counted = sum(position.outstanding), not position.ended
+            if (bucket, balance_minor, counted) != (standing.bucket, standing.balance_minor, standing.counted):
+                if standing.counted:
+                    self._count_loan(task, loan.currency, standing.bucket, -1, -standing.balance_minor)
+                if counted:
+                    self._count_loan(task, loan.currency, bucket, 1, balance_minor)
+                standing.bucket, standing.balance_minor, standing.counted = bucket, balance_minor, counted
+            views.append(LoanView(loan, position, standing))
+        return views
+
+    def _count_loan(self, task: TaskState, currency: str, bucket: int, loans: int, balance_minor: int) -> None:
+        by_bucket = task.loans.setdefault(currency, {})
+        pair = by_bucket.setdefault(self.policy.buckets[bucket].name, [0, 0])
+        pair[0] += loans
+        pair[1] += balance_minor
+
+    def _report_bucket(self, loan: Loan, position: Position, from_bucket: int, to_bucket: int, emitter: Emitter) -> None:
+        name = self.policy.buckets[to_bucket].name
+        emitter.emit(
+            DELINQUENCY,
+            outbound.BucketChanged,
+            name,
+            loan_id=loan.loan_id,
+            product=loan.product,
+            pool_id=loan.pool_id or None,
+            from_bucket=self.policy.buckets[from_bucket].name,
+            to_bucket=name,
+            dpd=outbound.DpdCounters(
+                contractual=position.contractual, managed=position.managed, material=position.material
+            ),
+            outstanding=_amounts(position.outstanding),
+            overdue=_amounts(position.overdue),
+        )
+
+    # --- standing -----------------------------------------------------------------------------------------------------
+
+    def _note_clean(self, standing: Standing, views: list[LoanView], day: int) -> None:
+        """Cure: no principal or interest in arrears on any loan, ended or not, and nothing past due on an open one."""
+        clean = all(
+            view.position.managed == 0 and view.position.overdue[2] == 0 and view.position.overdue[3] == 0
+            for view in views
+        )
+        if not clean:
+            standing.clean_since_day = None
+        elif standing.clean_since_day is None:
+            standing.clean_since_day = day
+
+    def _overturn(self, borrower: Borrower, view: View, emitter: Emitter) -> None:
+        """Undo, newest first, the decisions whose arrears were not true as of their own day."""
+        standing, score = borrower.standing, view.scored.score
+        while standing.warnings:
+            raised = standing.warnings[-1]
+            if not self._undone(borrower, raised.grounds, raised.day, score):
+                break
+            warnings.overturn_warning(standing, view, emitter, self._reasoner)
+        limit = standing.limit
+        while limit is not None and limit.decisions:
+            taken = limit.decisions[-1]
+            if not self._undone(borrower, taken.grounds, taken.day, score):
+                break
+            limits.overturn_limit(self.policy.limits, standing, view, emitter, self._reasoner)
+
+    def _undone(self, borrower: Borrower, grounds: list[Ground], day: int, score: int) -> bool:
+        if not any(ground.rests_on_ledger for ground in grounds):
+            return False
+        rules, loans = self.policy.facts, borrower.facts.loans.values()
+        positions = [delinquency.position_as_of(loan, day, rules) for loan in loans]
+        episodes = sum(delinquency.overdue_episodes(loan, day, 365, rules) for loan in loans)
+        return overturned(grounds, positions, episodes, score)
+
+    def _count_standing(self, standing: Standing, level: int, rung: int, task: TaskState) -> None:
+        """Keep the task's counts of borrowers by level and by limit status."""
+        if not standing.judged:
+            standing.judged = True
+            _add(task.levels, LEVELS[standing.level], 1)
+        elif level != standing.level:
+            _add(task.levels, LEVELS[level], -1)
+            _add(task.levels, LEVELS[standing.level], 1)
+        limit = standing.limit
+        if limit is None or (limit.counted and limit.rung == rung):
+            return
+        if limit.counted:
+            _add(task.statuses, limits.status_of(self.policy.limits, rung), -1)
+        _add(task.statuses, limits.status_of(self.policy.limits, limit.rung), 1)
+        limit.counted = True
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def _next_wake(self, borrower: Borrower, view: View) -> int | None:
+        """The next moment at which time alone can change anything, after that of the view."""
+        rules, standing = self.policy.facts, borrower.standing
+        edges = self.compiled.edges
+        days: list[int] = []
+        for loan in borrower.facts.loans.values():
+            edge = delinquency.next_edge_day(loan, view.day, edges.managed, edges.contractual, rules, edges.material)
+            if edge is not None:
+                days.append(edge)
+        if any(loan_view.standing.offered_day == view.day for loan_view in view.loans):
+            days.append(view.day + 1)
+        rung_ms, stage_day = limits.next_limit_wake(self.policy.limits, standing, view)
+        if stage_day is not None:
+            days.append(stage_day)
+        moments = [self.calendar.start_ms(day) for day in days if day > view.day]
+        if rung_ms is not None:
+            moments.append(rung_ms)
+        warning_ms = warnings.next_warning_wake(self.policy.warnings, standing, view)
+        if warning_ms is not None:
+            moments.append(warning_ms)
+        for parked in borrower.facts.parked:
+            moments.append(parked.parked_ms + rules.allowed_lateness_days * DAY_MS)
+        return min((moment for moment in moments if moment > view.as_of_ms), default=None)
+
+
+def _amounts(cells: tuple[int, int, int, int]) -> outbound.Amounts:
+    penalty, fee, interest, principal = cells
+    return outbound.Amounts(principal_minor=principal, interest_minor=interest, fee_minor=fee, penalty_minor=penalty)
+
+
+def _add(counts: dict[str, int], name: str, change: int) -> None:
+    counts[name] = counts.get(name, 0) + change

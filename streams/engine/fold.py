@@ -1,0 +1,343 @@
+"""The fold of one chunk: records in their order, in and out as bytes.
+
+    record ── decode ── duplicate? ── facts (ingest) ── judge (decide) ── outputs
+                │                        │
+                └──────── dead letter ───┘
+    tick ──── clock ──── every wake-up due until then, by (moment, borrower) ──── judge ──── outputs
+
+A fold is a function: task state, records, packed borrowers and due wake-ups go in, all that changed comes out, and what
+went in is left as it was. Worker, replay, back-test, explain and the tests all run this one.
+"""
+
+from collections.abc import Mapping, Sequence
+from heapq import heapify, heappop, heappush
+
+from msgspec import Struct, structs
+
+from schemas.inbound import BorrowerEvent, PolicyActivated, Tick
+from schemas.outbound import Cause
+from schemas.partitioning import partition_of
+from streams.engine.calendar import DAY_MS
+from streams.engine.chunk import SWEEP_LIMIT, DeadLetter, Folded, PolicyInForce, Sweep, TaskState, Wake
+from streams.engine.decide import Case, Judge
+from streams.engine.decode import BadInput, content_digest, decode
+from streams.engine.ingest import Ingest, Parking
+from streams.engine.journal import Duplicate, Refused
+from streams.engine.order import LogRecord, Ordered, Record
+from streams.engine.state import Parked, find_seen, note_seen, pack
+from streams.policy import loader
+from streams.policy.compiler import Compiled, compile_policy
+from streams.policy.model import Policy
+
+CONTROL = "control"
+CONTROL_SEEN_MAX = 1_000
+
+
+class Needs(Struct, frozen=True):
+    """What has to be loaded before a fold: the borrowers its records are about, and the wake-ups due until
+    `due_until_ms` (None: no tick, none needed)."""
+
+    borrowers: list[str]
+    due_until_ms: int | None
+
+
+class Engine:
+    """One policy's engine for the tasks of a worker or a replay; it holds no state of any task.
+
+    Args:
+        policy: in force until a recorded activation replaces it.
+        partitions: how many partitions the input topics have; a key on another partition than the Java client would
+            choose is then a dead letter. None: not checked.
+        recorded_policies: whether `policy_activated` events of the log switch the policy.
+    """
+
+    def __init__(self, policy: Policy, *, partitions: int | None = None, recorded_policies: bool = True) -> None:
+        self._initial = compile_policy(policy)
+        self._partitions = partitions
+        self._recorded_policies = recorded_policies
+        self._judges: dict[str, Judge] = {self._initial.digest: Judge(self._initial)}
+
+    def judge_of(self, task: TaskState) -> Judge:
+        """The judge of the policy in force in `task`."""
+        if task.live is None or not self._recorded_policies:
+            return self._judges[self._initial.digest]
+        judge = self._judges.get(task.live.digest)
+        if judge is None:
+            judge = Judge(compile_policy(loader.loads(task.live.body, f"policy {task.live.policy_id}")))
+            self._judges[task.live.digest] = judge
+        return judge
+
+    def needs(self, task: TaskState, chunk: Sequence[Ordered]) -> Needs:
+        """What `fold` of the same arguments has to be given."""
+        if task.sweep is not None:
+            return Needs([], task.sweep.at_ms)
+        borrowers: dict[bytes, None] = {}
+        due_until_ms: int | None = None
+        for _, topic, _, record in chunk:
+            if topic == CONTROL:
+                event = decode(topic, record.key, record.value, record.timestamp)
+                if isinstance(event, Tick) and event.at_ms > (due_until_ms or 0):
+                    due_until_ms = event.at_ms
+            elif record.key is not None:
+                borrowers[record.key] = None
+        return Needs([key.decode("utf-8", "replace") for key in borrowers], due_until_ms)
+
+    def fold(
+        self, task: TaskState, chunk: Sequence[Ordered], blobs: Mapping[str, bytes | None], due: Sequence[Wake]
+    ) -> Folded:
+        """Fold `chunk` into the states in `blobs`.
+
+        Args:
+            blobs: the packed state of every borrower in `needs(...)` and in `due`; None for one not known yet.
+            due: the task's wake-ups until `due_until_ms`, in order, at most SWEEP_LIMIT + 1 of them.
+
+        Raises:
+            StateError: a packed state cannot be read.
+        """
+        return _Pass(self, task, blobs, due, self._partitions, self._recorded_policies).run(chunk)
+
+
+class _Pass:
+    """One run of the fold: the states it has opened, and the wake-ups that are due."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        task: TaskState,
+        blobs: Mapping[str, bytes | None],
+        due: Sequence[Wake],
+        partitions: int | None,
+        recorded_policies: bool,
+    ) -> None:
+        self._engine = engine
+        self._task = _copy(task)
+        self._judge = engine.judge_of(task)
+        self._ingest = Ingest(self._judge.policy.facts, self._judge.calendar)
+        self._blobs = blobs
+        self._partitions = partitions
+        self._recorded_policies = recorded_policies
+        self._cases: dict[str, Case] = {}
+        self._bound: Wake | None = due[SWEEP_LIMIT] if len(due) > SWEEP_LIMIT else None
+        self._due: list[Wake] = list(due[:SWEEP_LIMIT])
+        heapify(self._due)
+        self._folded = Folded(self._task)
+
+    def run(self, chunk: Sequence[Ordered]) -> Folded:
+        if self._task.sweep is not None:
+            self._sweep(self._task.sweep)
+            return self._finish(0)
+        taken = 0
+        for order_ms, topic, _, record in chunk:
+            taken += 1
+            if topic == CONTROL:
+                self._fold_control(record)
+                if self._task.sweep is not None:
+                    break
+            else:
+                self._fold_borrower_event(order_ms, topic, record)
+        return self._finish(taken)
+
+    def _finish(self, taken: int) -> Folded:
+        folded = self._folded
+        folded.taken = taken
+        for borrower_id, case in self._cases.items():
+            if not case.touched:
+                continue
+            if case.wake_ms != case.borrower.wake_ms:
+                folded.wakes[borrower_id] = case.wake_ms
+                case.borrower.wake_ms = case.wake_ms
+            folded.changed[borrower_id] = pack(case.borrower)
+        return folded
+
+    # --- records --------------------------------------------------------------------------------------------------
+
+    def _count(self, topic: str, outcome: str) -> None:
+        key = (topic, outcome)
+        self._folded.counts[key] = self._folded.counts.get(key, 0) + 1
+
+    def _refuse(self, record: Record, reason: str, message: str, stage: str) -> None:
+        self._folded.dead_letters.append(DeadLetter(record, reason, message, stage))
+        self._count(record.topic, "dead_letter")
+
+    def _fold_borrower_event(self, order_ms: int, topic: str, record: Record) -> None:
+        decoded = decode(topic, record.key, record.value, record.timestamp)
+        if isinstance(decoded, BadInput):
+            self._refuse(record, decoded.reason, decoded.message, "decode")
+            return
+        event = decoded
+        assert isinstance(event, BorrowerEvent)
+        case = self._open(event.borrower_id)
+        if not case.known and not case.touched and not self._on_its_partition(record):
+            self._refuse(
+                record, "wrong_partition", "the key belongs on another partition; produce with murmur2", "fold"
+            )
+            return
+        digest = content_digest(event)
+        facts = case.borrower.facts
+        keep_days = self._judge.policy.facts.duplicate_days
+        seen = find_seen(facts.seen, event.event_id, order_ms, keep_days)
+        if seen is not None:
+            if seen == digest & 0xFFFFFFFF:
+                self._count(topic, "duplicate")
+            else:
+                self._refuse(record, "conflicting_duplicate", "event_id was used before with other content", "fold")
+            return
+        result = self._ingest.take(case, event)
+        if isinstance(result, Refused):
+            self._refuse(record, result.reason, result.message, "fold")
+            return
+        if isinstance(result, Duplicate):
+            self._count(topic, "duplicate")
+            return
+        if isinstance(result, Parking):
+            if not self._park(case, result.loan_id, record, order_ms):
+                return
+        else:
+            self._count(topic, "accepted")
+            for parked in result.released:
+                self._release(case, parked)
+        facts.seen = note_seen(facts.seen, event.event_id, digest, order_ms, keep_days)
+        case.touched = True
+        cause = Cause(topic=topic, partition=record.partition, offset=record.offset, event_id=event.event_id)
+        self._after(case, cause, event.at_ms)
+
+    def _open(self, borrower_id: str) -> Case:
+        case = self._cases.get(borrower_id)
+        if case is None:
+            case = Case(borrower_id, self._blobs.get(borrower_id))
+            self._cases[borrower_id] = case
+        return case
+
+    def _on_its_partition(self, record: Record) -> bool:
+        if self._partitions is None or record.key is None:
+            return True
+        return partition_of(record.key, self._partitions) == record.partition
+
+    def _after(self, case: Case, cause: Cause, at_ms: int) -> None:
+        """Judge after an event. Before the first tick there is no time to judge at: the borrower waits for one."""
+        clock_ms = self._task.clock_ms
+        if clock_ms is None:
+            case.wake_ms = at_ms if case.wake_ms is None else min(case.wake_ms, at_ms)
+        else:
+            self._judge.judge(case, clock_ms, cause, self._folded.outputs, self._task)
+            self._await_wake(case)
+
+    def _await_wake(self, case: Case) -> None:
+        if case.wake_ms is not None:
+            heappush(self._due, (case.wake_ms, case.borrower_id))
+
+    # --- events before their loan -------------------------------------------------------------------------------------
+
+    def _park(self, case: Case, loan_id: str, record: Record, order_ms: int) -> bool:
+        rules, parked = self._judge.policy.facts, case.borrower.facts.parked
+        value, key = record.value or b"", record.key or b""
+        held = sum(len(other.value) for other in parked) + len(value)
+        if len(parked) >= rules.parked_events_max or held > rules.parked_bytes_max:
+            self._refuse(record, "parking_full", "too many events wait for loans not seen yet", "fold")
+            return False
+        since_ms = order_ms if self._task.clock_ms is None else self._task.clock_ms
+        headers = [(name, content) for name, content in record.headers]
+        parked.append(
+            Parked(
+                loan_id, record.topic, record.partition, record.offset, record.timestamp, key, value, headers, since_ms
+            )
+        )
+        self._count(record.topic, "parked")
+        return True
+
+    def _release(self, case: Case, parked: Parked) -> None:
+        record = _record_of(parked)
+        event = decode(record.topic, record.key, record.value, record.timestamp)
+        assert isinstance(event, BorrowerEvent), "a parked record was decoded before it was parked"
+        result = self._ingest.take(case, event)
+        if isinstance(result, Refused):
+            self._refuse(record, result.reason, result.message, "fold")
+        else:
+            self._count(record.topic, "duplicate" if isinstance(result, Duplicate) else "accepted")
+
+    def _expire_parked(self, case: Case, as_of_ms: int) -> None:
+        lateness_ms = self._judge.policy.facts.allowed_lateness_days * DAY_MS
+        waiting = case.borrower.facts.parked
+        expired = [parked for parked in waiting if parked.parked_ms + lateness_ms <= as_of_ms]
+        for parked in expired:
+            waiting.remove(parked)
+            self._refuse(_record_of(parked), "unknown_loan", "its loan did not appear in the allowed lateness", "fold")
+
+    # --- control ------------------------------------------------------------------------------------------------------
+
+    def _fold_control(self, record: Record) -> None:
+        event = decode(CONTROL, record.key, record.value, record.timestamp)
+        if isinstance(event, BadInput):
+            self._refuse(record, event.reason, event.message, "decode")
+        elif isinstance(event, Tick):
+            self._tick(event, record)
+        elif event.event_id in self._task.control_seen:
+            self._count(CONTROL, "duplicate")
+        else:
+            refusal = self._activate(event) if isinstance(event, PolicyActivated) else None
+            if refusal is not None:
+                self._refuse(record, "invalid_policy", refusal, "fold")
+                return
+            self._task.control_seen = [*self._task.control_seen[1 - CONTROL_SEEN_MAX :], event.event_id]
+            self._count(CONTROL, "accepted")
+
+    def _tick(self, tick: Tick, record: Record) -> None:
+        clock_ms = self._task.clock_ms
+        if clock_ms is not None and tick.at_ms <= clock_ms:
+            self._count(CONTROL, "ignored")
+            return
+        self._task.clock_ms = tick.at_ms
+        self._count(CONTROL, "accepted")
+        self._sweep(Sweep(tick.at_ms, record.partition, record.offset, tick.event_id))
+
+    def _sweep(self, sweep: Sweep) -> None:
+        """Fire the wake-ups due until the tick, each as of its own moment, until they are done or this pass's end."""
+        cause = Cause(topic=CONTROL, partition=sweep.partition, offset=sweep.offset, event_id=sweep.event_id)
+        due = self._due
+        while due and due[0][0] <= sweep.at_ms:
+            if self._bound is not None and due[0] >= self._bound:
+                break
+            wake_ms, borrower_id = heappop(due)
+            case = self._open(borrower_id)
+            if case.wake_ms != wake_ms:
+                continue
+            case.touched = True
+            self._expire_parked(case, wake_ms)
+            self._judge.judge(case, wake_ms, cause, self._folded.outputs, self._task)
+            self._await_wake(case)
+        more = self._bound is not None and self._bound[0] <= sweep.at_ms
+        self._task.sweep = sweep if more else None
+
+    def _activate(self, event: PolicyActivated) -> str | None:
+        """Put a recorded policy in force; why not, where it is refused."""
+        if not self._recorded_policies or event.mode != "live":
+            return None
+        try:
+            policy = loader.loads(event.body, f"policy {event.policy_id}")
+        except loader.PolicyError as error:
+            return str(error)
+        if loader.digest(policy) != event.digest or policy.id != event.policy_id:
+            return "digest or policy_id does not belong to the body; activate what was reviewed"
+        if event.author == event.approver:
+            return "author and approver are the same person; have another person approve"
+        if policy.facts != self._judge.policy.facts:
+            return "its facts section differs from the one in force; replay the facts under the new policy instead"
+        self._task.live = PolicyInForce(event.policy_id, event.digest, event.body)
+        self._judge = self._engine.judge_of(self._task)
+        return None
+
+
+def _record_of(parked: Parked) -> LogRecord:
+    return LogRecord(
+        parked.topic, parked.partition, parked.offset, parked.timestamp, parked.key, parked.value, parked.headers
+    )
+
+
+def _copy(task: TaskState) -> TaskState:
+    """A copy deep enough that a fold leaves its argument as it was (a fold that is not committed is done again)."""
+    return structs.replace(
+        task,
+        loans={currency: {name: list(pair) for name, pair in by.items()} for currency, by in task.loans.items()},
+        levels=dict(task.levels),
+        statuses=dict(task.statuses),
+    )

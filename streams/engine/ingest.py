@@ -1,0 +1,166 @@
+"""What each event does to the facts: one table from event type to effect.
+
+Facts come from events alone; nothing here judges. An event that is refused leaves the facts as they were.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from schemas import inbound as wire
+from schemas.inbound import BorrowerEvent
+from streams.engine import ledger, loan_facts, windows
+from streams.engine.calendar import Calendar, day_of
+from streams.engine.decide import Case
+from streams.engine.journal import Applied, Duplicate, Refused
+from streams.engine.loan import Loan
+from streams.engine.profile import Profile
+from streams.engine.state import Parked
+from streams.policy.model import Facts as FactsRules
+
+
+class Taken(Struct, frozen=True):
+    """The event is part of the facts now; `released` are the events that waited for it, oldest first."""
+
+    released: list[Parked]
+
+
+class Parking(Struct, frozen=True):
+    """The event is about a loan not seen yet."""
+
+    loan_id: str
+
+
+Result = Taken | Duplicate | Refused | Parking
+TAKEN = Taken([])
+
+
+class Ingest:
+    """Takes events into facts under one policy's `facts` section."""
+
+    def __init__(self, rules: FactsRules, calendar: Calendar) -> None:
+        self.rules = rules
+        self.calendar = calendar
+
+    def take(self, case: Case, event: BorrowerEvent) -> Result:
+        """Take one decoded event into the facts of its borrower."""
+        effect = _EFFECTS.get(type(event))
+        result = TAKEN if effect is None else effect(self, case, event)
+        if isinstance(result, Taken):
+            case.changed |= windows.observe_activity(case.borrower.facts.windows, self.calendar.day(event.at_ms))
+        return result
+
+    # --- effects ------------------------------------------------------------------------------------------------------
+
+    def _login(self, case: Case, event: wire.Login) -> Result:
+        case.changed |= windows.observe_login(case.borrower.facts.windows, self.calendar, event)
+        return TAKEN
+
+    def _transaction(self, case: Case, event: wire.Transaction) -> Result:
+        facts = case.borrower.facts
+        if not facts.windows.currency:
+            case.changed |= windows.observe_currency(facts.windows, event.currency)
+        case.changed |= windows.observe_transaction(facts.windows, self.calendar, event)
+        return TAKEN
+
+    def _profile_set(self, case: Case, event: wire.ProfileSet) -> Result:
+        """The latest profile by `at_ms` stands; an older one that comes late changes nothing."""
+        facts = case.borrower.facts
+        if facts.profile is not None and (event.at_ms, event.event_id) < (facts.profile.at_ms, facts.profile.event_id):
+            return TAKEN
+        facts.profile = Profile(
+            event.segment,
+            event.currency,
+            event.limit_minor,
+            day_of(event.onboarded_on),
+            event.at_ms,
+            event.event_id,
+        )
+        case.changed |= windows.observe_currency(facts.windows, event.currency)
+        case.new_profile = True
+        return TAKEN
+
+    def _fraud_reported(self, case: Case, event: wire.FraudReported) -> Result:
+        if event.confirmed and case.borrower.facts.fraud_event_id is None:
+            case.borrower.facts.fraud_event_id = event.event_id
+        return TAKEN
+
+    def _loan_disbursed(self, case: Case, event: wire.LoanDisbursed) -> Result:
+        facts = case.borrower.facts
+        known = facts.loans.get(event.loan_id)
+        if known is not None:
+            return _as_result(ledger.apply(known, event, self.calendar, self.rules))
+        facts.loans[event.loan_id] = ledger.disburse(event, self.rules, self.calendar)
+        if not facts.windows.currency:
+            case.changed |= windows.observe_currency(facts.windows, event.currency)
+        case.changed |= windows.observe_loan_taken(facts.windows, self.calendar, event.at_ms, event.event_id)
+        case.retroactive = True
+        released = [parked for parked in facts.parked if parked.loan_id == event.loan_id]
+        if not released:
+            return TAKEN
+        facts.parked = [parked for parked in facts.parked if parked.loan_id != event.loan_id]
+        return Taken(released)
+
+    def _loan_event(self, case: Case, event: Any) -> Result:
+        loan = case.borrower.facts.loans.get(event.loan_id)
+        if loan is None:
+            return Parking(event.loan_id)
+        outcome = ledger.apply(loan, event, self.calendar, self.rules)
+        if not isinstance(outcome, Applied):
+            return _as_result(outcome)
+        case.retroactive = case.retroactive or outcome.retroactive
+        observe = _OBSERVED.get(type(event))
+        case.changed |= windows.LOANS if observe is None else observe(self, case, loan, event)
+        return TAKEN
+
+    def _received(self, case: Case, loan: Loan, event: wire.RepaymentReceived) -> int:
+        return windows.observe_repayment(case.borrower.facts.windows, self.calendar, event, loan)
+
+    def _reversed(self, case: Case, loan: Loan, event: wire.RepaymentReversed) -> int:
+        return windows.observe_repayment_reversed(case.borrower.facts.windows, self.calendar, event.payment_id, loan)
+
+    def _attempted(self, case: Case, loan: Loan, event: wire.RepaymentFailed | wire.FailureReattributed) -> int:
+        """Only borrower-caused failures count; a revision counts or discounts the attempt it is about."""
+        by_borrower = loan_facts.attribution_now(loan, event.attempt_id) == "borrower"
+        return windows.observe_failed_debit(
+            case.borrower.facts.windows, event.at_ms, event.event_id, loan.loan_id, event.attempt_id, by_borrower
+        )
+
+
+def _as_result(outcome: Applied | Duplicate | Refused) -> Result:
+    return TAKEN if isinstance(outcome, Applied) else outcome
+
+
+_EFFECTS: dict[type[BorrowerEvent], Callable[[Ingest, Case, Any], Result]] = {
+    wire.Login: Ingest._login,
+    wire.Transaction: Ingest._transaction,
+    wire.ProfileSet: Ingest._profile_set,
+    wire.FraudReported: Ingest._fraud_reported,
+    wire.LoanDisbursed: Ingest._loan_disbursed,
+    wire.RepaymentReceived: Ingest._loan_event,
+    wire.RepaymentFailed: Ingest._loan_event,
+    wire.RepaymentReversed: Ingest._loan_event,
+    wire.ChargeAdded: Ingest._loan_event,
+    wire.AmountWaived: Ingest._loan_event,
+    wire.LoanRescheduled: Ingest._loan_event,
+    wire.LoanWrittenOff: Ingest._loan_event,
+    wire.LoanClosed: Ingest._loan_event,
+    wire.PauseSet: Ingest._loan_event,
+    wire.FailureReattributed: Ingest._loan_event,
+    wire.PoolAssigned: Ingest._loan_event,
+    wire.PresumptionRebutted: Ingest._loan_event,
+    wire.PlanAccepted: Ingest._loan_event,
+    wire.PlanDeclined: Ingest._loan_event,
+    wire.PlanBroken: Ingest._loan_event,
+    wire.PlanCompleted: Ingest._loan_event,
+}
+"""What is not here is an event of the borrower's own and nothing more."""
+
+_OBSERVED: dict[type[BorrowerEvent], Callable[[Ingest, Case, Loan, Any], int]] = {
+    wire.RepaymentReceived: Ingest._received,
+    wire.RepaymentReversed: Ingest._reversed,
+    wire.RepaymentFailed: Ingest._attempted,
+    wire.FailureReattributed: Ingest._attempted,
+}
+"""What a loan's event tells the windows beside the loan."""
