@@ -1,0 +1,304 @@
+"""The worker process: a Faust app whose agent hands chunks to tasks, and what keeps them in order.
+
+It stops at once, with a line that says why, when going on could lose or double anything: another owner holds a task, partition
+numbers differ between inputs, a log is shorter than it was, an exception nobody expected.
+"""
+
+import asyncio
+import logging
+import signal
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Iterable
+
+import structlog
+import uvloop
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from schemas.topics import COMMITS, CONTROL, INPUTS
+from streams.config import PREFIX, ConfigError, Settings, kafka_options
+from streams.store.contract import Store, StoreError
+from streams.store.redis_store import RedisStore, check_settings, open_redis
+from streams.worker.clock import Clock
+from streams.worker.commitlog import CommitLogError
+from streams.worker.observer import Observer, Silent
+from streams.worker.producer import Superseded
+from streams.worker.takeover import Owned, Takeover, TakeoverError
+from streams.worker.task import FoldEngine, HandoverError, Limits, Refusing, Task
+from streams.worker.transport import ChunkApp
+from streams.worker.watchdog import Watchdog
+
+FAILED_EXIT = 1
+_BEAT_S = 0.5
+_LAG_EVERY_S = 5.0
+_GRACE_S = 3.0
+_STOP_S = 10.0
+_TOLD = (Superseded, StoreError, CommitLogError, TakeoverError, HandoverError, Refusing, ConfigError)
+"""Exceptions whose message says all there is to say; any other is logged with its stack."""
+
+log = structlog.get_logger(__name__)
+
+
+class SplitAssignment(Exception):
+    """The group gave this worker different partition numbers of different inputs."""
+
+
+def tasks_of(assigned: Iterable[TP]) -> list[int]:
+    """The tasks that an assignment makes up.
+
+    Raises:
+        SplitAssignment: it is not the same partition numbers of every input.
+    """
+    numbers: dict[str, set[int]] = {topic: set() for topic in INPUTS}
+    for tp in assigned:
+        numbers[tp.topic].add(tp.partition)
+    if len({frozenset(owned) for owned in numbers.values()}) > 1:
+        told = ", ".join(f"{topic} {sorted(owned)}" for topic, owned in sorted(numbers.items()))
+        raise SplitAssignment(
+            f"partition numbers differ between inputs ({told}): give all inputs the same number of partitions "
+            "(duewatch topics check) and run one version of the worker"
+        )
+    return sorted(numbers[CONTROL])
+
+
+class Worker:
+    """One worker process.
+
+    Args:
+        settings: all of it.
+        engine: folds the chunks.
+        store_of: the store of a task.
+        observer: is told what happens.
+    """
+
+    def __init__(
+        self, settings: Settings, engine: FoldEngine, store_of: Callable[[int], Store], observer: Observer
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._store_of = store_of
+        self._observer = observer
+        self._tasks: dict[int, Task] = {}
+        self._clock: asyncio.Task[None] | None = None
+        self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._began_s = time.monotonic()
+        self._told_ready = False
+        self._watchdog = Watchdog(settings.stall_s)
+        self._takeover = Takeover(settings, INPUTS, self._progressed)
+        self._app = ChunkApp(settings, self._committed)
+        self._app.agent(self._app.chunks_of(INPUTS), name="chunks")(self._hand_out)
+        self._app.on_partitions_revoked.connect(self._on_revoked, weak=False)
+        self._app.on_partitions_assigned.connect(self._on_assigned, weak=False)
+
+    async def run(self) -> int:
+        """Work until told to stop or until something fails; returns the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.end, 0)
+        self._watchdog.start()
+        background = [asyncio.create_task(self._beat()), asyncio.create_task(self._watch_lag())]
+        starting = asyncio.ensure_future(self._app.start())
+        try:
+            await asyncio.wait({starting, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await self._ended
+        except Exception as error:
+            self._fail(error)
+        finally:
+            starting.cancel()
+            for task in background:
+                task.cancel()
+            await self._stop()
+        return self._ended.result()
+
+    def end(self, code: int) -> None:
+        """Stop, with this exit code."""
+        if not self._ended.done():
+            self._ended.set_result(code)
+
+    # --- what Faust calls --------------------------------------------------------------------------------------------
+
+    async def _hand_out(self, stream: "object") -> None:
+        async for event in stream.noack().events():  # type: ignore[attr-defined]
+            fetched = event.message.value
+            task = self._tasks.get(fetched.partition)
+            if task is not None:
+                try:
+                    task.deliver(fetched)
+                except Exception as error:
+                    # Faust would take the chunk for done and go on.
+                    self._fail(error)
+
+    async def _on_revoked(self, app: object, revoked: set[TP], **_: object) -> None:
+        await self._stop_tasks(_GRACE_S)
+
+    async def _on_assigned(self, app: object, assigned: set[TP], **_: object) -> None:
+        try:
+            numbers = tasks_of(assigned)
+        except SplitAssignment as error:
+            self._fail(error)
+            return
+        await self._stop_tasks(_GRACE_S)
+        log.info("tasks assigned", tasks=numbers)
+        limits = Limits(self._settings.chunk_records, self._settings.chunk_ms / 1000)
+        for number in numbers:
+            store = self._store_of(number)
+            task = self._tasks[number] = Task(
+                store, self._engine, self._app.consumer, self._observer, limits, INPUTS, self._take(store), self._fail
+            )
+            task.start()
+        if 0 in self._tasks and self._settings.clock == "worker":
+            self._clock = asyncio.create_task(self._run_clock())
+
+    def _take(self, store: Store) -> Callable[[bool], Awaitable[Owned]]:
+        return lambda anew: self._takeover.take(store, anew=anew)
+
+    # --- what tasks call ---------------------------------------------------------------------------------------------
+
+    def _progressed(self, partition: int) -> None:
+        task = self._tasks.get(partition)
+        if task is not None:
+            task.progress_s = time.monotonic()
+
+    def _committed(self) -> dict[TP, int]:
+        return {tp: offset for task in self._tasks.values() for tp, offset in task.positions.items()}
+
+    def _fail(self, error: BaseException) -> None:
+        """Stop for `error`: what goes on after it might be wrong."""
+        if self._ended.done():
+            return
+        if isinstance(error, (*_TOLD, SplitAssignment)):
+            log.error("worker stops", because=str(error))
+        else:
+            # Without the message of the exception: it may quote an event.
+            stack = "".join(traceback.format_tb(error.__traceback__))
+            log.error("worker stops: this should not happen", because=type(error).__name__, stack=stack)
+        self.end(FAILED_EXIT)
+
+    # --- meanwhile ---------------------------------------------------------------------------------------------------
+
+    async def _run_clock(self) -> None:
+        try:
+            await Clock(self._settings).run()
+        except Exception as error:
+            self._fail(error)
+
+    async def _beat(self) -> None:
+        """Show the watchdog that the loop turns, and notice what Faust only notes."""
+        while True:
+            now_s = time.monotonic()
+            stalled_s = max((now_s - task.progress_s for task in self._tasks.values() if task.behind), default=0.0)
+            self._watchdog.beat(stalled_s)
+            if self._app.crashed:
+                self._fail(self._app.crash_reason or RuntimeError("Faust crashed"))
+            if not self._told_ready and self._tasks and all(task.ready for task in self._tasks.values()):
+                self._told_ready = True
+                log.info("worker ready", tasks=sorted(self._tasks), seconds=round(now_s - self._began_s, 1))
+            await asyncio.sleep(_BEAT_S)
+
+    async def _watch_lag(self) -> None:
+        """Ask the broker where the logs end: a fetcher that has died knows of no lag."""
+        while True:
+            await asyncio.sleep(_LAG_EVERY_S)
+            committed = self._committed()
+            if not committed:
+                continue
+            try:
+                ends = await self._app.consumer.ends(committed)
+            except KafkaError:
+                continue
+            for tp, end in ends.items():
+                lag = max(0, end - committed[tp])
+                self._observer.lag(tp.topic, tp.partition, lag)
+                task = self._tasks.get(tp.partition)
+                if task is not None:
+                    task.told_end(tp.topic, end)
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    async def _stop_tasks(self, grace_s: float) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            await asyncio.wait({self._clock})
+            self._clock = None
+        tasks, self._tasks = self._tasks, {}
+        await asyncio.gather(*(task.stop(grace_s) for task in tasks.values()))
+
+    async def _stop(self) -> None:
+        await self._stop_tasks(_GRACE_S)
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await self._app.stop()
+        except Exception as error:
+            log.warning("the group was not left in good order", because=type(error).__name__)
+        self._watchdog.stop()
+
+
+async def _count_partitions(settings: Settings) -> int:
+    """How many partitions every input has.
+
+    Raises:
+        ConfigError: the inputs are not there, or differ.
+    """
+    admin = AIOKafkaAdminClient(**kafka_options(settings), client_id=f"{settings.app_id}-start")
+    try:
+        await admin.start()
+        described = await admin.describe_topics([*INPUTS, COMMITS])
+    except KafkaError as error:
+        raise ConfigError(f"broker ({PREFIX}BROKER): {settings.broker} does not answer: {error}") from error
+    finally:
+        await admin.close()
+    counts = {topic["topic"]: len(topic["partitions"]) for topic in described}
+    if len(set(counts.values())) != 1 or 0 in counts.values():
+        told = ", ".join(f"{topic} {count}" for topic, count in counts.items())
+        raise ConfigError(
+            f"inputs and commit log need the same number of partitions, found {told}: duewatch topics create"
+        )
+    return counts[CONTROL]
+
+
+async def serve(settings: Settings, engine_for: Callable[[int], FoldEngine], observer: Observer) -> int:
+    """Run one worker until it is told to stop; returns its exit code.
+
+    Args:
+        engine_for: makes the engine, given the number of partitions.
+    """
+    try:
+        partitions = await _count_partitions(settings)
+        redis = open_redis(settings)
+        await check_settings(redis)
+    except (ConfigError, StoreError) as error:
+        log.error("worker does not start", because=str(error))
+        return FAILED_EXIT
+    try:
+        worker = Worker(
+            settings, engine_for(partitions), lambda task: RedisStore(redis, settings.app_id, task), observer
+        )
+        return await worker.run()
+    finally:
+        await redis.aclose()
+
+
+def run_worker(settings: Settings) -> int:
+    """Run the worker of `settings` in this process until SIGTERM or SIGINT (exit code 0) or a failure (1, or 70 from the watchdog)."""
+    from streams.engine.fold import Engine
+    from streams.policy import loader
+
+    try:
+        policy = loader.load(settings.policy)
+    except loader.PolicyError as error:
+        log.error("worker does not start", because=str(error))
+        return FAILED_EXIT
+    return run_with(settings, lambda partitions: Engine(policy, partitions=partitions), Silent())
+
+
+def run_with(settings: Settings, engine_for: Callable[[int], FoldEngine], observer: Observer) -> int:
+    """`run_worker` with an engine and an observer of the caller's choice."""
+    # At debug level these tell keys and values, which may be personal data.
+    for name in ("aiokafka", "faust", "mode"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    uvloop.install()
+    return asyncio.run(serve(settings, engine_for, observer))

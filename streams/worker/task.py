@@ -1,0 +1,440 @@
+"""One task: partition p of every input topic, one owner, one order, one clock, one transaction per chunk.
+
+    fetched ── merge ── load (state of the touched borrowers) ── fold ── commit (one Kafka transaction) ── apply (to the store)
+
+The store is only a copy of what has been committed: nothing is computed from a state that is not exactly at our last commit, and
+nothing is folded before the last commit has been copied. Whatever leaves a transaction's outcome open ends in a take-over, which reads
+the outcome from the commit log.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import NamedTuple, Protocol, TypeVar
+
+import structlog
+from aiokafka.errors import IllegalStateError, KafkaError
+from faust.types import TP
+
+from schemas.topics import COMMITS
+from streams.engine.chunk import SWEEP_LIMIT, Folded, TaskState, Wake
+from streams.engine.order import Merge, Ordered
+from streams.engine.state import pack_task, unpack_task
+from streams.store.contract import Corrupted, Stale, Store, Unavailable
+from streams.worker.commitlog import CommitRecord, Committed, Position, encode
+from streams.worker.deadletter import dead_letter_message
+from streams.worker.observer import Observer, Stage
+from streams.worker.producer import Ambiguous, Message, Refused
+from streams.worker.takeover import Owned
+from streams.worker.transport import Fetched
+
+FOLD_MOST_S = 0.25
+FOLD_LEAST_S = 0.1
+_LIMIT_LEAST = 100
+_BUFFER_BYTES = 8 * 1024 * 1024
+_REFUSALS_MOST = 5
+_PAUSE_LEAST_S = 0.1
+_PAUSE_MOST_S = 5.0
+
+_sessions = itertools.count(1)
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+class Needed(Protocol):
+    """What a fold needs to be given: states of `borrowers`, and the wake-ups due until `due_until_ms` (None: none)."""
+
+    @property
+    def borrowers(self) -> Sequence[str]: ...
+    @property
+    def due_until_ms(self) -> int | None: ...
+
+
+class FoldEngine(Protocol):
+    """What a task needs of `streams.engine.fold.Engine`."""
+
+    def needs(self, task: TaskState, chunk: Sequence[Ordered]) -> Needed: ...
+
+    def fold(
+        self, task: TaskState, chunk: Sequence[Ordered], blobs: Mapping[str, bytes | None], due: Sequence[Wake]
+    ) -> Folded: ...
+
+
+class Inlet(Protocol):
+    """What a task needs of the consumer (`streams.worker.transport.ChunkConsumer`)."""
+
+    async def seek(self, positions: Mapping[TP, int], session: int) -> None: ...
+
+    def open(self, tps: Iterable[TP]) -> None: ...
+
+    def shut(self, tps: Iterable[TP]) -> None: ...
+
+    async def is_member(self) -> bool: ...
+
+
+class Refusing(Exception):
+    """The broker refuses what this worker writes, again and again."""
+
+
+class HandoverError(Exception):
+    """Something was lost between the fetcher and the task."""
+
+
+class Limits(NamedTuple):
+    """`records` in one chunk at most, `fill_s` for how long one may wait to fill while a topic is behind."""
+
+    records: int
+    fill_s: float
+
+
+class _Source:
+    """One input topic of the task: how far it has been handed over, and how much of that waits in the merge."""
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        self.end: int | None = None
+        self.asked_end = 0
+        self.waiting_bytes = 0
+        self.shut = False
+
+    @property
+    def read_to_end(self) -> bool:
+        return self.end is not None and self.position >= self.end
+
+
+class Task:
+    """The chunk cycle of one partition, from its take-over until it is stopped.
+
+    Args:
+        topics: every input topic.
+        take: takes the task over; called again after each end that leaves the outcome open. Its argument: whether to copy all of
+            the commit log anew.
+        failed: told of the exception that the worker must stop for.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        engine: FoldEngine,
+        inlet: Inlet,
+        observer: Observer,
+        limits: Limits,
+        topics: Sequence[str],
+        take: Callable[[bool], Awaitable[Owned]],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self.partition = store.partition
+        self.progress_s = time.monotonic()
+        self.ready = False
+        self._store = store
+        self._engine = engine
+        self._inlet = inlet
+        self._observer = observer
+        self._limits = limits
+        self._topics = tuple(topics)
+        self._take = take
+        self._failed = failed
+        self._limit = max(_LIMIT_LEAST, limits.records // 4)
+        self._changed = asyncio.Event()
+        self._stopping = False
+        self._anew = False
+        self._refusals = 0
+        self._pause_s = _PAUSE_LEAST_S
+        self._owned: Owned | None = None
+        self._session = 0
+        self._sources: dict[str, _Source] = {}
+        self._positions: dict[str, Position] = {}
+        self._front: list[Ordered] = []
+        self._running: asyncio.Task[None] | None = None
+
+    # --- from outside ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._running = asyncio.create_task(self._run(), name=f"task-{self.partition}")
+
+    async def stop(self, grace_s: float) -> None:
+        """End after the chunk under way, or without it where it takes longer than `grace_s`."""
+        self._stopping = True
+        self._changed.set()
+        running = self._running
+        if running is None:
+            return
+        await asyncio.wait({running}, timeout=grace_s)
+        if not running.done():
+            running.cancel()
+            await asyncio.wait({running})
+
+    def deliver(self, fetched: Fetched) -> None:
+        """Take what one fetch brought."""
+        if fetched.session != self._session:
+            return
+        source = self._sources[fetched.topic]
+        if fetched.start != source.position:
+            self._fail(
+                HandoverError(
+                    f"task {self.partition}: {fetched.topic} went on at offset {fetched.start} instead of {source.position}"
+                )
+            )
+            return
+        source.position = fetched.position
+        source.end = fetched.end
+        if fetched.records:
+            self._merge.push(fetched.topic, fetched.records)
+            source.waiting_bytes += sum(len(record.value or b"") for record in fetched.records)
+            self._throttle(fetched.topic, source)
+        self._changed.set()
+
+    def told_end(self, topic: str, end: int) -> None:
+        """Note where a topic ends, as asked of the broker past the fetcher; for `behind` alone."""
+        source = self._sources.get(topic)
+        if source is not None:
+            source.asked_end = end
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is anything to do that is known of: a take-over, records, or a topic not read to its end."""
+        if not self.ready or self._front or self._state.sweep is not None:
+            return True
+        return any(
+            self._merge.buffered(topic) or max(source.end or 0, source.asked_end) > source.position
+            for topic, source in self._sources.items()
+        )
+
+    @property
+    def positions(self) -> dict[TP, int]:
+        """The next offset of each topic after the last commit."""
+        return {TP(topic, self.partition): position for topic, (position, _) in self._positions.items()}
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            while not self._stopping:
+                try:
+                    await self._own()
+                    while not self._stopping:
+                        await self._cycle(await self._next_chunk())
+                except (Ambiguous, Refused, Stale, Corrupted, Unavailable, KafkaError, IllegalStateError) as error:
+                    await self._give_up_what_is_open(error)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._fail(error)
+        finally:
+            self.ready = False
+            await self._release()
+
+    async def _own(self) -> None:
+        """Take the task over and start reading."""
+        began = time.monotonic()
+        if not await self._inlet.is_member():
+            raise IllegalStateError(f"task {self.partition}: the group does not count this worker in")
+        self._owned = owned = await self._take(self._anew)
+        self._anew = False
+        self._committed = owned.claim
+        self._state = TaskState() if owned.task is None else unpack_task(owned.task)
+        self._positions = dict(owned.positions)
+        self._front = []
+        self._merge = Merge(self._topics, {topic: order_ms for topic, (_, order_ms) in owned.positions.items()})
+        self._sources = {topic: _Source(position) for topic, (position, _) in owned.positions.items()}
+        tps = self.positions
+        # Known before the seek: what the fetcher has to tell of the new session may be here before its answer.
+        self._session = next(_sessions)
+        await self._inlet.seek(tps, self._session)
+        self._inlet.open(tps)
+        self.ready = True
+        self.progress_s = time.monotonic()
+        self._observer.taken_over(self.partition, self.progress_s - began)
+        log.info(
+            "task taken over", task=self.partition, fence=owned.claim.last, seconds=round(self.progress_s - began, 3)
+        )
+
+    async def _give_up_what_is_open(self, error: Exception) -> None:
+        """Throw away what the failed cycle has left, wait a little, and let the next round take over."""
+        self.ready = False
+        await self._release()
+        if self._stopping:
+            return
+        self._refusals = self._refusals + 1 if isinstance(error, Refused) else self._refusals
+        if self._refusals >= _REFUSALS_MOST:
+            raise Refusing(f"refused {self._refusals} times in a row: {error}") from error
+        if isinstance(error, Corrupted):
+            self._anew = True
+        self._observer.retried(self.partition, "stale" if isinstance(error, Stale | Corrupted) else "transaction")
+        log.warning("task is taken over again", task=self.partition, because=str(error) or type(error).__name__)
+        await self._rest()
+
+    async def _release(self) -> None:
+        self._session = 0
+        self._inlet.shut({TP(topic, self.partition) for topic in self._topics})
+        owned, self._owned = self._owned, None
+        if owned is not None:
+            self._observer.released(self.partition)
+            await owned.producer.close()
+
+    async def _rest(self) -> None:
+        """A pause that doubles until something succeeds; a stop ends it."""
+        self._changed.clear()
+        if not self._stopping:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), self._pause_s)
+        self._pause_s = min(self._pause_s * 2, _PAUSE_MOST_S)
+
+    def _fail(self, error: BaseException) -> None:
+        self._stopping = True
+        self._failed(error)
+
+    # --- what is next ------------------------------------------------------------------------------------------------
+
+    async def _next_chunk(self) -> list[Ordered]:
+        """The records to fold next; none only where a sweep is open or the task stops."""
+        filling_since: float | None = None
+        while not self._stopping:
+            if self._front or self._state.sweep is not None:
+                return self._front
+            self._changed.clear()
+            waiting = sum(self._merge.buffered(topic) for topic in self._topics)
+            timeout = None
+            if waiting:
+                filling_since = filling_since or time.monotonic()
+                timeout = self._worth_waiting(waiting, filling_since)
+                if timeout is None:
+                    with self._timed("merge"):
+                        chunk = self._taken()
+                    if chunk:
+                        return chunk
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), timeout)
+        return []
+
+    def _worth_waiting(self, waiting: int, since: float) -> float | None:
+        """For how long a chunk may still fill; None: take it now."""
+        sources = self._sources.values()
+        if waiting >= self._limit or any(source.shut for source in sources) or all(s.read_to_end for s in sources):
+            return None
+        left = since + self._limits.fill_s - time.monotonic()
+        return left if left > 0 else None
+
+    def _taken(self) -> list[Ordered]:
+        ended = [topic for topic, source in self._sources.items() if source.read_to_end]
+        chunk = self._merge.take(ended, self._limit)
+        for _, topic, _, record in chunk:
+            self._sources[topic].waiting_bytes -= len(record.value or b"")
+        for topic, source in self._sources.items():
+            self._throttle(topic, source)
+        return chunk
+
+    def _throttle(self, topic: str, source: _Source) -> None:
+        """Shut a topic whose buffer is full, open it again at half. The topic a merge waits for is empty, hence open."""
+        records = self._merge.buffered(topic)
+        full = records >= self._limits.records or source.waiting_bytes >= _BUFFER_BYTES
+        low = records <= self._limits.records // 2 and source.waiting_bytes <= _BUFFER_BYTES // 2
+        if full and not source.shut:
+            source.shut = True
+            self._inlet.shut({TP(topic, self.partition)})
+        elif low and source.shut:
+            source.shut = False
+            self._inlet.open({TP(topic, self.partition)})
+
+    # --- the cycle ---------------------------------------------------------------------------------------------------
+
+    async def _cycle(self, chunk: list[Ordered]) -> None:
+        if not chunk and self._state.sweep is None:
+            return
+        assert self._owned is not None
+        fence = self._owned.claim.last
+        needs = self._engine.needs(self._state, chunk)
+        with self._timed("load"):
+            loaded = await self._from_store(
+                lambda: self._store.load(
+                    fence, self._committed.last, needs.borrowers, needs.due_until_ms, SWEEP_LIMIT + 1
+                )
+            )
+        with self._timed("fold"):
+            began = time.monotonic()
+            folded = self._engine.fold(self._state, chunk, loaded.blobs, loaded.due)
+            self._adapt(time.monotonic() - began, folded.taken)
+        positions = self._positions_after(chunk, folded.taken)
+        record = CommitRecord(
+            "chunk",
+            self._committed.record.seq + 1,
+            self._committed.record.incarnation,
+            positions=positions,
+            changed=folded.changed,
+            wakes=folded.wakes,
+            task=pack_task(folded.task),
+        )
+        applied = self._committed.last
+        with self._timed("commit"):
+            await self._commit(record, folded)
+        with self._timed("apply"):
+            change = self._committed.change
+            await self._from_store(lambda: self._store.apply(fence, applied, change))
+        self._front = chunk[folded.taken :]
+        self._state = folded.task
+        self._positions = positions
+        self._done(folded)
+
+    async def _commit(self, record: CommitRecord, folded: Folded) -> None:
+        assert self._owned is not None
+        encoded = encode(record, self._committed.digest)
+        offsets = await self._owned.producer.commit(
+            _messages(folded), [Message(COMMITS, self.partition, None, value) for value in encoded.values]
+        )
+        self._committed = Committed(record, offsets[0], offsets[-1], encoded.digest)
+
+    async def _from_store(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call the store until it answers; there is no next chunk before it has."""
+        while True:
+            try:
+                result = await call()
+            except Unavailable as error:
+                if self._stopping:
+                    raise
+                self._observer.retried(self.partition, "store")
+                log.warning("store does not answer", task=self.partition, because=str(error))
+                await self._rest()
+            else:
+                return result
+
+    def _positions_after(self, chunk: Sequence[Ordered], taken: int) -> dict[str, Position]:
+        positions = dict(self._positions)
+        for order_ms, topic, offset, _ in chunk[:taken]:
+            positions[topic] = (offset + 1, order_ms)
+        unread = {topic for _, topic, _, _ in chunk[taken:]}
+        for topic, source in self._sources.items():
+            # Markers and aborted records at the end are behind us too.
+            if topic not in unread and not self._merge.buffered(topic):
+                positions[topic] = (source.position, positions[topic][1])
+        return positions
+
+    def _adapt(self, fold_s: float, taken: int) -> None:
+        """Let a chunk hold what folds in FOLD_LEAST_S to FOLD_MOST_S: longer ones delay the others, shorter ones cost commits."""
+        if fold_s > FOLD_MOST_S:
+            self._limit = max(_LIMIT_LEAST, int(self._limit * FOLD_MOST_S / fold_s))
+        elif fold_s < FOLD_LEAST_S and taken >= self._limit:
+            self._limit = min(self._limits.records, self._limit * 2)
+
+    def _done(self, folded: Folded) -> None:
+        self.progress_s = time.monotonic()
+        self._refusals = 0
+        self._pause_s = _PAUSE_LEAST_S
+        self._observer.chunk_done(self.partition, folded.taken, folded)
+        newest = max(order_ms for _, order_ms in self._positions.values())
+        self._observer.watermark(self.partition, folded.task.clock_ms, newest)
+
+    @contextmanager
+    def _timed(self, stage: Stage) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._observer.stage_done(stage, time.perf_counter() - began)
+
+
+def _messages(folded: Folded) -> Iterator[Message]:
+    for output in folded.outputs:
+        yield Message(output.topic, None, output.key, output.value)
+    for letter in folded.dead_letters:
+        yield dead_letter_message(letter)

@@ -1,0 +1,73 @@
+"""The watchdog: a thread of the operating system that ends the process when it no longer gets on.
+
+A consumer that slowly dies looks idle from inside. So work that stands still, and an event loop that stands still, end the process
+with the stacks of all threads on stderr; the supervisor starts it anew.
+"""
+
+import faulthandler
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+STALLED_EXIT = 70
+STUCK_S = 5.0
+_CHECK_S = 0.5
+
+
+class Watchdog:
+    """Watches one event loop and its work.
+
+    Args:
+        stall_s: for how long work may be there without getting on.
+        stuck_s: for how long the event loop may not turn.
+        end: called with what is wrong; by default it dumps all stacks and ends the process.
+    """
+
+    def __init__(self, stall_s: float, stuck_s: float = STUCK_S, end: Callable[[str], None] | None = None) -> None:
+        self._stall_s = stall_s
+        self._stuck_s = stuck_s
+        self._end = _end_process if end is None else end
+        self._beat_s = time.monotonic()
+        self._stalled_s = 0.0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def beat(self, stalled_s: float) -> None:
+        """Called from the event loop, several times in `stuck_s`: it turns, and work has not got on for `stalled_s`."""
+        self._stalled_s = stalled_s
+        self._beat_s = time.monotonic()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _watch(self) -> None:
+        checked_s = time.monotonic()
+        while not self._stopped.wait(_CHECK_S):
+            now_s = time.monotonic()
+            if now_s - checked_s > 3 * _CHECK_S:
+                # We stood still ourselves: the process was suspended or starved, which says nothing about the loop.
+                self._beat_s = now_s
+            checked_s = now_s
+            what = self.judged(now_s)
+            if what is not None:
+                self._end(what)
+                return
+
+    def judged(self, now_s: float) -> str | None:
+        """What is wrong at `now_s` on the monotonic clock."""
+        if now_s - self._beat_s > self._stuck_s:
+            return f"the event loop has stood still for {now_s - self._beat_s:.0f} s"
+        if self._stalled_s > self._stall_s:
+            return f"there is work, but nothing was committed for {self._stalled_s:.0f} s"
+        return None
+
+
+def _end_process(what: str) -> None:
+    print(f"duewatch: {what}: stacks follow, exit {STALLED_EXIT}", file=sys.stderr, flush=True)
+    faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+    os._exit(STALLED_EXIT)
