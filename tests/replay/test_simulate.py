@@ -87,9 +87,16 @@ def test_every_failure_code_is_attributed_by_the_standard_policy(events: list[Ev
 
 
 def test_an_outage_fails_everyone_on_its_channel(events: list[Event]) -> None:
-    failed = [event for _, event in events if isinstance(event, inbound.RepaymentFailed)]
-    together = Counter((event.channel, event.at_ms // DAY_MS) for event in failed if event.code != "insufficient_funds")
-    assert max(together.values()) >= 5
+    platform = set(load("standard").facts.attribution.platform)
+    failed: dict[tuple[str, int], list[int]] = {}
+    for _, event in events:
+        if isinstance(event, inbound.RepaymentFailed) and event.code in platform:
+            failed.setdefault((event.channel, event.at_ms // DAY_MS), []).append(event.at_ms)
+    assert max(len(moments) for moments in failed.values()) >= 3
+    for _, event in events:
+        if isinstance(event, inbound.RepaymentReceived) and event.method == "auto_debit":
+            moments = failed.get((event.channel, event.at_ms // DAY_MS), [event.at_ms])
+            assert not min(moments) < event.at_ms < max(moments)
 
 
 def test_some_events_are_late_and_some_come_twice(events: list[Event]) -> None:
