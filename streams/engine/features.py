@@ -4,7 +4,35 @@ Zero is a value, absence is not zero. Ratios are basis points, amounts minor uni
 spans whole business days or hours of the lender's zone.
 """
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection
+from math import isqrt
+from operator import mul
 from typing import NamedTuple
+
+from streams.engine.calendar import Calendar
+from streams.engine.loan import CELLS, DUE, PAID_DAY, ROW, UNPAID, Loan, ended_day, is_ended
+from streams.engine.windows import (
+    ACTIVITY,
+    BORROWING,
+    EVERYTHING,
+    INCOME,
+    LOANS,
+    LOGINS,
+    NONE,
+    SPENDING,
+    Activity,
+    Borrowing,
+    Income,
+    Logins,
+    Spending,
+    Windows,
+    month_of,
+)
+
+Value = int | None
+CAP_BP = 100_000
+"""Ratios to an income that may be nothing end here."""
 
 
 class Feature(NamedTuple):
@@ -39,10 +67,6 @@ FEATURES: tuple[Feature, ...] = (
     Feature("loans_taken_30d", "borrowing", "count", "loan", 30, "Loans taken in 30 days"),
     Feature("loans_taken_90d", "borrowing", "count", "loan", 90, "Loans taken in 90 days"),
     Feature(
-        "reborrow_cycles_90d", "borrowing", "count", "loan", 90,
-        "Loans of 90 days taken within 3 days after another of similar amount (20 %) was paid off",
-    ),
-    Feature(
         "repaid_from_credit_90d_bp", "borrowing", "bp", "repayment", 90,
         "Share of the money repaid in 90 days that arrived within 48 hours after a new loan or other credit inflow",
     ),
@@ -72,11 +96,17 @@ FEATURES: tuple[Feature, ...] = (
     ),
     Feature(
         "due_to_income_bp", "income", "bp", "income", 0,
-        "Instalments due within 30 days against income of 30 days (of 35 at that rate if more), at most 1,000 %",
+        "Instalments due within 30 days against income of 30 days (of 35 at that rate if more), at most 1,000 %; "
+        "unknown until income has been seen for 30 days",
     ),
     Feature(
         "outflow_to_inflow_30d_bp", "income", "bp", "spend", 30,
-        "All outflow against all inflow of 30 days, at most 1,000 %",
+        "All outflow against all inflow but borrowed money of 30 days, at most 1,000 %; unknown until inflow has been "
+        "seen for 30 days",
+    ),
+    Feature(
+        "reborrow_cycles_90d", "borrowing", "count", "loan", 90,
+        "Loans of 90 days taken within 3 days after another of similar amount (20 %) was paid off",
     ),
     Feature("on_time_ratio_bp", "repayments", "bp", "repayment", 0, "Paid on time among the last 6 due dates"),
     Feature(
@@ -91,13 +121,365 @@ FEATURES: tuple[Feature, ...] = (
         "failed_debits_30d", "repayments", "count", "failed_debit", 30,
         "Failed debits of 30 days that the borrower caused",
     ),
-    Feature("worst_managed_dpd", "repayments", "days", "", 0, "Managed days past due, worst of the open loans"),
-    Feature("worst_contractual_dpd", "repayments", "days", "", 0, "Contractual days past due, worst of the open loans"),
     Feature(
         "activity_fall_bp", "activity", "bp", "", 0,
         "How far events of any kind of 30 days fell below the mean of the 3 months before; unknown until seen for 90 "
         "days",
     ),
+    Feature("worst_managed_dpd", "repayments", "days", "", 0, "Managed days past due, worst of the open loans"),
+    Feature("worst_contractual_dpd", "repayments", "days", "", 0, "Contractual days past due, worst of the open loans"),
 )  # fmt: skip
 
 FEATURE_INDEX: dict[str, int] = {feature.name: index for index, feature in enumerate(FEATURES)}
+
+# Where each part of the list begins: every part is evaluated on its own.
+_LOGINS = FEATURE_INDEX["logins_7d"]
+_BORROWING = FEATURE_INDEX["loans_taken_7d"]
+_SPENDING = FEATURE_INDEX["spend_24h_to_mean_bp"]
+_INCOME = FEATURE_INDEX["income_30d_minor"]
+_DUE_TO_INCOME = FEATURE_INDEX["due_to_income_bp"]
+_OUTFLOW = FEATURE_INDEX["outflow_to_inflow_30d_bp"]
+_LOANS = FEATURE_INDEX["reborrow_cycles_90d"]
+_ACTIVITY = FEATURE_INDEX["activity_fall_bp"]
+_MANAGED = FEATURE_INDEX["worst_managed_dpd"]
+_CONTRACTUAL = FEATURE_INDEX["worst_contractual_dpd"]
+
+_ATTEMPT, _ATTEMPT_DAY, _ATTRIBUTION = 4, 1, 2
+_BY_BORROWER = 1
+
+
+class UsualSpend:
+    """The sum of squares of 90 days of spending, kept as long as the days are the same.
+
+    Spending is only ever added to a day, so that the same days with the same sum are the same spending.
+    """
+
+    __slots__ = ("key", "squares")
+
+    def __init__(self) -> None:
+        self.key = (NONE, NONE, NONE, NONE)
+        self.squares = 0
+
+
+class FeatureCache:
+    """The features of one borrower while its state is loaded; never stored.
+
+    Whoever changes the windows adds what `observe_*` returned to `dirty`; whoever changes a loan adds LOANS. With or
+    without a cache the features are the same.
+    """
+
+    __slots__ = ("day", "dirty", "due_minor", "hour", "usual", "values")
+
+    def __init__(self) -> None:
+        self.dirty = EVERYTHING
+        self.hour = NONE
+        self.day = NONE
+        self.due_minor: Value = None
+        self.usual = UsualSpend()
+        self.values: list[Value] = [None] * len(FEATURES)
+
+
+def evaluate(
+    windows: Windows,
+    loans: Collection[Loan],
+    as_of_ms: int,
+    calendar: Calendar,
+    managed_dpd: Value,
+    contractual_dpd: Value,
+    cache: FeatureCache | None = None,
+) -> list[Value]:
+    """The features as of an instant, in the order of FEATURES; None is unknown.
+
+    Args:
+        windows: what the borrower has done; events after `as_of_ms` count as the newest.
+        loans: all its loans, brought forward to the business date of `as_of_ms`.
+        as_of_ms: the instant; never before an earlier one asked for with the same cache.
+        calendar: of the policy's zone.
+        managed_dpd: worst managed DPD of the open loans, None where none is open.
+        contractual_dpd: likewise.
+        cache: kept by the caller between events of the borrower.
+    """
+    if cache is None:
+        cache = FeatureCache()
+    hour = calendar.hour(as_of_ms)
+    day = hour // 24
+    dirty = cache.dirty
+    if hour != cache.hour:
+        dirty |= LOGINS | SPENDING
+        if day != cache.day:
+            dirty = EVERYTHING
+            cache.day = day
+        cache.hour = hour
+    values = cache.values
+    if dirty != 0:
+        _refresh(cache, dirty, windows, loans, hour)
+        cache.dirty = 0
+    values[_MANAGED] = managed_dpd
+    values[_CONTRACTUAL] = contractual_dpd
+    return values[:]
+
+
+def _refresh(cache: FeatureCache, dirty: int, windows: Windows, loans: Collection[Loan], hour: int) -> None:
+    """Evaluate again the parts that may have changed."""
+    values, day = cache.values, hour // 24
+    if dirty & ACTIVITY:
+        values[_ACTIVITY] = evaluate_activity(windows.activity, day)
+    if dirty & LOGINS:
+        values[_LOGINS : _LOGINS + 5] = evaluate_logins(windows.logins, day, hour)
+    if dirty & SPENDING:
+        values[_SPENDING : _SPENDING + 4] = evaluate_spending(windows.spending, day, hour, cache.usual)
+    if dirty & BORROWING:
+        values[_BORROWING : _BORROWING + 4] = evaluate_borrowing(windows.borrowing, day)
+    if dirty & LOANS:
+        values[_LOANS : _LOANS + 5] = evaluate_loans(loans, day)
+        cache.due_minor = due_minor(loans, day, windows.currency)
+    if dirty & INCOME:
+        values[_INCOME : _INCOME + 4] = evaluate_income(windows.income, day)
+    if dirty & (INCOME | LOANS):
+        values[_DUE_TO_INCOME] = evaluate_due(windows.income, cache.due_minor, day)
+    if dirty & (INCOME | SPENDING):
+        values[_OUTFLOW] = evaluate_outflow(windows.spending, windows.income, day)
+
+
+def evaluate_activity(activity: Activity | None, day: int) -> Value:
+    """activity_fall_bp."""
+    if activity is None or activity.first_day > day - 89:
+        return None
+    days, counts = activity.days, activity.counts
+    recent = bisect_right(days, day - 30)
+    before = sum(counts[bisect_right(days, day - 120) : recent])
+    if before == 0:
+        return None
+    return 10_000 - sum(counts[recent:]) * 30_000 // before
+
+
+def evaluate_logins(logins: Logins | None, day: int, hour: int) -> tuple[Value, Value, Value, Value, Value]:
+    """The 5 features from logins_7d on."""
+    if logins is None:
+        return None, None, None, None, None
+    refused = sum(logins.failed[bisect_right(logins.failed_hours, hour - 24) :])
+    if logins.first_day == NONE:
+        return None, None, None, refused, None
+    days, counts = logins.days, logins.counts
+    recent = bisect_right(days, day - 7)
+    week = sum(counts[recent:])
+    decline: Value = None
+    if logins.first_day <= day - 34:
+        before = sum(counts[bisect_right(days, day - 35) : recent])
+        if before > 0:
+            decline = 10_000 - week * 40_000 // before
+    fresh: Value = None
+    if logins.first_day <= day - 7:
+        fresh = 0
+        for first in logins.devices[1::3]:
+            if first > day - 7:
+                fresh += 1
+    return week, decline, max(0, day - logins.last_day), refused, fresh
+
+
+def evaluate_borrowing(borrowing: Borrowing | None, day: int) -> tuple[Value, Value, Value, Value]:
+    """The 4 features from loans_taken_7d on."""
+    if borrowing is None:
+        return None, None, None, None
+    week: Value = None
+    month: Value = None
+    quarter: Value = None
+    if borrowing.taken is not None:
+        days, counts = borrowing.days, borrowing.counts
+        week = sum(counts[bisect_right(days, day - 7) :])
+        month = sum(counts[bisect_right(days, day - 30) :])
+        quarter = sum(counts[bisect_right(days, day - 90) :])
+    hours, credit = borrowing.repaid_hours, borrowing.credit_hours
+    repaid = from_credit = 0
+    for at in range(bisect_left(hours, (day - 89) * 24), len(hours)):
+        repaid += borrowing.repaid[at]
+        source = bisect_right(credit, hours[at])
+        if source > 0 and credit[source - 1] >= hours[at] - 48:
+            from_credit += borrowing.repaid[at]
+    return week, month, quarter, None if repaid == 0 else from_credit * 10_000 // repaid
+
+
+def evaluate_spending(
+    spending: Spending | None, day: int, hour: int, usual: UsualSpend
+) -> tuple[Value, Value, Value, Value]:
+    """The 4 features from spend_24h_to_mean_bp on."""
+    if spending is None:
+        return None, None, None, None
+    days, out, credit = spending.days, spending.out, spending.credit
+    to_mean: Value = None
+    deviations: Value = None
+    # The 90 days before the first of the 24 hours, so that a spending spree is not measured against itself.
+    end_day = (hour - 23) // 24
+    seen = min(90, end_day - spending.first_day)
+    if seen >= 30:
+        start, end = bisect_left(days, end_day - 90), bisect_left(days, end_day)
+        total = sum(out[start:end]) - sum(credit[start:end])
+        if total > 0:
+            key = (end_day, start, end, total)
+            if key != usual.key:
+                spends = [all_out - repaid for all_out, repaid in zip(out[start:end], credit[start:end], strict=True)]
+                usual.key, usual.squares = key, sum(map(mul, spends, spends))
+            spent = sum(spending.spent[bisect_right(spending.hours, hour - 24) :])
+            deviation = max(isqrt(seen * usual.squares - total * total), total // 10, 1)
+            to_mean = spent * seen * 10_000 // total
+            deviations = (spent * seen - total) * 100 // deviation
+    recent = bisect_right(days, day - 30)
+    spent = sum(out[recent:]) - sum(credit[recent:])
+    if spent == 0:
+        return to_mean, deviations, None, None
+    cash = sum(spending.cash[recent:]) * 10_000 // spent
+    return to_mean, deviations, cash, sum(spending.transfer[recent:]) * 10_000 // spent
+
+
+def _monthly_income(income: Income, day: int) -> int:
+    """Income of 30 days, or of 35 at the rate of 30 if that is more: months have 31 days, and pay days move."""
+    days, amounts = income.days, income.amounts
+    return max(sum(amounts[bisect_right(days, day - 30) :]), sum(amounts[bisect_right(days, day - 35) :]) * 6 // 7)
+
+
+def evaluate_income(income: Income | None, day: int) -> tuple[Value, Value, Value, Value]:
+    """The 4 features from income_30d_minor on."""
+    if income is None or income.first_day == NONE:
+        return None, None, None, None
+    days, amounts = income.days, income.amounts
+    recent = bisect_right(days, day - 30)
+    fall: Value = None
+    if income.first_day <= day - 89:
+        before = sum(amounts[bisect_right(days, day - 120) : recent])
+        if before > 0:
+            fall = 10_000 - _monthly_income(income, day) * 30_000 // before
+    variation: Value = None
+    without: Value = None
+    month = month_of(day)
+    # The month in which income was first seen may not have been seen whole.
+    whole = min(6, month - 1 - month_of(income.first_day))
+    if whole >= 3:
+        start, end = bisect_left(income.months, month - whole), bisect_left(income.months, month)
+        by_month = income.by_month[start:end]
+        total = sum(by_month)
+        without = whole - (end - start) + by_month.count(0)
+        if total > 0:
+            variation = isqrt(whole * sum(map(mul, by_month, by_month)) - total * total) * 10_000 // total
+    return sum(amounts[recent:]), fall, variation, without
+
+
+def evaluate_due(income: Income | None, due: Value, day: int) -> Value:
+    """due_to_income_bp."""
+    if due is None or income is None or income.first_day == NONE or income.first_day > day - 29:
+        return None
+    if due == 0:
+        return 0
+    monthly = _monthly_income(income, day)
+    return CAP_BP if monthly == 0 else min(CAP_BP, due * 10_000 // monthly)
+
+
+def evaluate_outflow(spending: Spending | None, income: Income | None, day: int) -> Value:
+    """outflow_to_inflow_30d_bp."""
+    if income is None or income.inflow_first_day > day - 29:
+        return None
+    inflow = sum(income.inflow[bisect_right(income.inflow_days, day - 30) :])
+    outflow = 0 if spending is None else sum(spending.out[bisect_right(spending.days, day - 30) :])
+    if inflow == 0:
+        return None if outflow == 0 else CAP_BP
+    return min(CAP_BP, outflow * 10_000 // inflow)
+
+
+# --- from the loans -----------------------------------------------------------------------------------------------
+
+
+def due_minor(loans: Collection[Loan], day: int, currency: str) -> Value:
+    """What falls due from `day` on within 30 days on the open loans in `currency`; None where there is no such loan."""
+    due: Value = None
+    for loan in loans:
+        if loan.currency != currency or is_ended(loan, day):
+            continue
+        total = 0
+        rows = loan.rows
+        for at in range(loan.first * ROW, len(rows), ROW):
+            if rows[at + DUE] >= day + 30:
+                break
+            if rows[at + DUE] >= day and rows[at + PAID_DAY] == UNPAID:
+                total += sum(rows[at + CELLS : at + ROW])
+        due = total if due is None else due + total
+    return due
+
+
+def evaluate_loans(loans: Collection[Loan], day: int) -> tuple[Value, Value, Value, Value, Value]:
+    """The 5 features from reborrow_cycles_90d on."""
+    if len(loans) == 0:
+        return None, None, None, None, None
+    lateness: dict[int, int] = {}
+    late: list[tuple[int, int]] = []
+    failed = 0
+    for loan in loans:
+        _note_lateness(loan, day, lateness, late)
+        attempts = loan.attempts
+        for at in range(0, len(attempts), _ATTEMPT):
+            if attempts[at + _ATTRIBUTION] == _BY_BORROWER and attempts[at + _ATTEMPT_DAY] > day - 30:
+                failed += 1
+    last = sorted(lateness)[-6:]
+    on_time: Value = None
+    mean: Value = None
+    if len(last) > 0:
+        days = [lateness[due] for due in last]
+        on_time = days.count(0) * 10_000 // len(days)
+        mean = sum(days) // len(days)
+    return _cycles(loans, day), on_time, mean, _episodes(late, day - 365), failed
+
+
+def _note_lateness(loan: Loan, day: int, lateness: dict[int, int], late: list[tuple[int, int]]) -> None:
+    """Add, per due date before `day`, the days its worst row was late, and the stretches (due day, day it was paid).
+
+    What was still unpaid when the loan was closed was settled with it; after a write-off lateness is not counted on.
+    """
+    rows, end = loan.rows, day
+    ended = ended_day(loan)
+    if ended != NONE and ended < end:
+        end = ended
+    for due, paid in zip(rows[DUE::ROW], rows[PAID_DAY::ROW], strict=True):
+        if due >= day:
+            break
+        if paid == UNPAID:
+            paid = max(end, due)
+        elif paid < 0:
+            continue
+        if paid > due:
+            late.append((due, paid))
+            if paid - due > lateness.get(due, -1):
+                lateness[due] = paid - due
+        elif due not in lateness:
+            lateness[due] = 0
+
+
+def _episodes(late: list[tuple[int, int]], since_day: int) -> int:
+    """Separate stretches of arrears, over all loans, that reach past `since_day`."""
+    late.sort()
+    count, end = 0, NONE
+    for due, paid in late:
+        if paid <= since_day:
+            continue
+        if due >= end:
+            count += 1
+        end = max(end, paid)
+    return count
+
+
+def _cycles(loans: Collection[Loan], day: int) -> int:
+    cycles = 0
+    paid_off: list[tuple[int, int, str]] | None = None
+    for loan in loans:
+        taken = loan.disbursed_day
+        if taken <= day - 90 or len(loans) == 1:
+            continue
+        if paid_off is None:
+            paid_off = [
+                (max(other.rows[PAID_DAY::ROW]), other.principal_minor, other.currency)
+                for other in loans
+                if other.first * ROW >= len(other.rows) > 0
+            ]
+        for paid_day, principal, currency in paid_off:
+            similar = abs(loan.principal_minor - principal) * 5 <= principal and currency == loan.currency
+            if similar and 0 <= taken - paid_day <= 3:
+                cycles += 1
+                break
+    return cycles

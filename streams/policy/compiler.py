@@ -2,9 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, cast
-
-import msgspec
+from typing import NamedTuple, cast
 
 from streams.engine.arrears import EPISODE_DPD
 from streams.engine.features import FEATURE_INDEX, FEATURES
@@ -17,7 +15,6 @@ SUBTOTALS: tuple[Subtotal, ...] = ("ability", "willingness", "behaviour", "exter
 RawScore = tuple[int, tuple[int, int, int, int, int], int, tuple[int, ...]]
 """Score, subtotals, index of the tier, points per factor."""
 ScoreFunction = Callable[[Sequence[int | None]], RawScore]
-Cause = Literal["platform", "borrower", "unknown"]
 
 
 class Edges(NamedTuple):
@@ -31,46 +28,32 @@ class Edges(NamedTuple):
 class Compiled:
     """A policy ready to run. Equal policies compile to equal source.
 
-    `ref` is the JSON text of the policy's id and digest, as every output carries it. `source` is the generated
-    scorecard. `factor_features` gives the index in FEATURES of each factor, `best_points` the most it can give.
+    `source` is the generated scorecard, `raw_score` its function. `factor_features` gives the index in FEATURES of each
+    factor.
     """
 
     __slots__ = (
-        "best_points",
-        "bucket_names",
         "bucket_starts",
-        "causes",
         "digest",
         "edges",
         "factor_features",
         "policy",
         "raw_score",
-        "ref",
         "source",
     )
 
     def __init__(self, policy: Policy, digest: str, source: str, raw_score: ScoreFunction) -> None:
         self.policy = policy
         self.digest = digest
-        self.ref = msgspec.json.encode({"id": policy.id, "digest": digest})
         self.source = source
         self.raw_score = raw_score
         self.edges = _edges(policy)
         self.bucket_starts = tuple(bucket.from_day for bucket in policy.buckets)
-        self.bucket_names = tuple(bucket.name for bucket in policy.buckets)
         self.factor_features = tuple(FEATURE_INDEX[factor.feature] for factor in policy.score.factors)
-        self.best_points = tuple(max(band.points for band in factor.bands) for factor in policy.score.factors)
-        attribution = policy.facts.attribution
-        self.causes: dict[str, Cause] = dict.fromkeys(attribution.platform, "platform")
-        self.causes.update(dict.fromkeys(attribution.borrower, "borrower"))
 
-    def bucket(self, managed_dpd: int) -> str:
-        """The name of the bucket of a managed DPD (0 or more)."""
-        return self.bucket_names[bisect_right(self.bucket_starts, managed_dpd) - 1]
-
-    def cause_of(self, code: str) -> Cause:
-        """Who caused a repayment to fail with this code."""
-        return self.causes.get(code, "unknown")
+    def bucket_index(self, managed_dpd: int) -> int:
+        """The index of the bucket of a managed DPD (0 or more)."""
+        return bisect_right(self.bucket_starts, managed_dpd) - 1
 
 
 _compiled: dict[str, Compiled] = {}

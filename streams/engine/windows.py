@@ -1,0 +1,436 @@
+"""What a borrower has done lately: sums per whole business hour or day, in event time.
+
+The windows are a function of the set of events seen: a late event lands in its own hour or day, and order inside one
+does not matter. Each is bounded by its span, however busy the borrower, and costs nothing before its first event.
+Amounts are minor units of the borrower's home currency; other currencies count as activity and are not summed.
+
+Every `observe_*` takes O(1) amortised time and returns the features that may have changed, as a set of bits.
+"""
+
+from bisect import bisect_left, bisect_right
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from msgspec import Struct
+
+from schemas.inbound import Login, RepaymentReceived, Transaction
+from streams.engine.calendar import DAY_MS, Calendar, date_of
+from streams.engine.loan import AMOUNT, DAY, ENTRY, KIND, OFFSET, REVERSAL, Loan
+
+if TYPE_CHECKING:
+    from streams.engine.features import Feature
+
+NONE = -1
+"""A day that there is none of."""
+
+LOGINS, BORROWING, SPENDING, INCOME, ACTIVITY, LOANS = 1, 2, 4, 8, 16, 32
+EVERYTHING = 63
+
+# How much is kept, counted back from the newest entry. The newest may be a day ahead of the business clock, and the
+# hours of a day begin before it: two more than the longest window that is asked for.
+LOGIN_DAYS = 35 + 2
+SPEND_DAYS = 91 + 2
+INCOME_DAYS = 120 + 2
+INCOME_MONTHS = 9
+INFLOW_DAYS = 30 + 2
+ACTIVITY_DAYS = 120 + 2
+LOAN_DAYS = 90 + 2
+REPAID_HOURS = (90 + 2) * 24
+CREDIT_HOURS = REPAID_HOURS + 48
+RECENT_HOURS = 24 + 24
+HOURS_MAX = 256
+"""Of credit inflows and of repayments so many hours are kept at most, the newest."""
+DEVICES_MAX = 16
+PROOF_MAX = 3
+
+
+class Proof(Struct, array_like=True):
+    """The latest events of one kind, oldest first. `keys` names what an event is about, where it can be taken back."""
+
+    at_ms: list[int] = []
+    event_ids: list[str] = []
+    keys: list[int] = []
+
+
+class Logins(Struct, array_like=True):
+    """Successful logins by day, failed ones by hour. `devices` has digest, first and last day of each, by digest."""
+
+    first_day: int = NONE
+    last_day: int = NONE
+    days: list[int] = []
+    counts: list[int] = []
+    failed_hours: list[int] = []
+    failed: list[int] = []
+    devices: list[int] = []
+    seen: Proof | None = None
+    refused: Proof | None = None
+    new_device: Proof | None = None
+
+
+class Borrowing(Struct, array_like=True):
+    """Loans taken by day; hours in which credit flowed in; money repaid by hour."""
+
+    days: list[int] = []
+    counts: list[int] = []
+    credit_hours: list[int] = []
+    repaid_hours: list[int] = []
+    repaid: list[int] = []
+    taken: Proof | None = None
+    repayments: Proof | None = None
+
+
+class Spending(Struct, array_like=True):
+    """Outflow by day: all, of which repaid credit, cash and transfers; all but repaid credit by hour."""
+
+    first_day: int = NONE
+    days: list[int] = []
+    out: list[int] = []
+    credit: list[int] = []
+    cash: list[int] = []
+    transfer: list[int] = []
+    hours: list[int] = []
+    spent: list[int] = []
+    spends: Proof | None = None
+    withdrawals: Proof | None = None
+    transfers: Proof | None = None
+
+
+class Income(Struct, array_like=True):
+    """Income by day and civil month (year * 12 + month - 1); inflow other than borrowed money by day."""
+
+    first_day: int = NONE
+    days: list[int] = []
+    amounts: list[int] = []
+    months: list[int] = []
+    by_month: list[int] = []
+    inflow_first_day: int = NONE
+    inflow_days: list[int] = []
+    inflow: list[int] = []
+    paid: Proof | None = None
+
+
+class Activity(Struct, array_like=True):
+    """Events of any kind by day."""
+
+    first_day: int = NONE
+    days: list[int] = []
+    counts: list[int] = []
+
+
+class Windows(Struct, array_like=True):
+    """All windows of a borrower; a group is absent until its first event. `currency` is empty until it is known."""
+
+    currency: str = ""
+    logins: Logins | None = None
+    borrowing: Borrowing | None = None
+    spending: Spending | None = None
+    income: Income | None = None
+    activity: Activity | None = None
+    failed_debits: Proof | None = None
+
+
+def observe_currency(windows: Windows, currency: str) -> int:
+    """The home currency, from the borrower's profile. Sums in another one mean nothing any more and are dropped."""
+    if windows.currency == currency:
+        return 0
+    if windows.currency != "":
+        windows.spending = None
+        windows.income = None
+        borrowing = windows.borrowing
+        if borrowing is not None:
+            borrowing.repaid_hours, borrowing.repaid = [], []
+    windows.currency = currency
+    return BORROWING | SPENDING | INCOME | LOANS
+
+
+def observe_activity(windows: Windows, day: int) -> int:
+    """Any event of the borrower's own, on its business day."""
+    activity = windows.activity
+    if activity is None:
+        activity = windows.activity = Activity()
+    activity.first_day = _first(activity.first_day, day)
+    at = _slot(activity.days, day, ACTIVITY_DAYS, (activity.counts,))
+    if at != NONE:
+        activity.counts[at] += 1
+    return ACTIVITY
+
+
+def observe_login(windows: Windows, calendar: Calendar, event: Login) -> int:
+    logins = windows.logins
+    if logins is None:
+        logins = windows.logins = Logins()
+    hour = calendar.hour(event.at_ms)
+    if event.outcome == "failed":
+        at = _slot(logins.failed_hours, hour, RECENT_HOURS, (logins.failed,))
+        if at != NONE:
+            logins.failed[at] += 1
+            logins.refused = _prove(logins.refused, event.at_ms, event.event_id)
+        return LOGINS
+    day = hour // 24
+    logins.first_day = _first(logins.first_day, day)
+    if day > logins.last_day:
+        logins.last_day = day
+    at = _slot(logins.days, day, LOGIN_DAYS, (logins.counts,))
+    if at != NONE:
+        logins.counts[at] += 1
+    logins.seen = _prove(logins.seen, event.at_ms, event.event_id)
+    if _note_device(logins.devices, crc32(event.device_id.encode()), day):
+        logins.new_device = _prove(logins.new_device, event.at_ms, event.event_id)
+    return LOGINS
+
+
+def observe_transaction(windows: Windows, calendar: Calendar, event: Transaction) -> int:
+    hour = calendar.hour(event.at_ms)
+    changed = 0
+    if event.category == "credit_inflow" and event.direction == "in":
+        changed = BORROWING
+        _note_credit(_borrowing(windows), hour)
+    if event.currency != windows.currency:
+        return changed
+    if event.direction == "in":
+        return changed if changed != 0 else _observe_inflow(windows, hour // 24, event)
+    return _observe_outflow(windows, hour, event)
+
+
+def _observe_inflow(windows: Windows, day: int, event: Transaction) -> int:
+    income = windows.income
+    if income is None:
+        income = windows.income = Income()
+    income.inflow_first_day = _first(income.inflow_first_day, day)
+    at = _slot(income.inflow_days, day, INFLOW_DAYS, (income.inflow,))
+    if at != NONE:
+        income.inflow[at] += event.amount_minor
+    if event.category != "income":
+        return INCOME
+    income.first_day = _first(income.first_day, day)
+    at = _slot(income.days, day, INCOME_DAYS, (income.amounts,))
+    if at != NONE:
+        income.amounts[at] += event.amount_minor
+    at = _slot(income.months, month_of(day), INCOME_MONTHS, (income.by_month,))
+    if at != NONE:
+        income.by_month[at] += event.amount_minor
+    income.paid = _prove(income.paid, event.at_ms, event.event_id)
+    return INCOME
+
+
+def _observe_outflow(windows: Windows, hour: int, event: Transaction) -> int:
+    spending = windows.spending
+    if spending is None:
+        spending = windows.spending = Spending()
+    day, amount, category = hour // 24, event.amount_minor, event.category
+    spending.first_day = _first(spending.first_day, day)
+    columns = (spending.out, spending.credit, spending.cash, spending.transfer)
+    at = _slot(spending.days, day, SPEND_DAYS, columns)
+    if at == NONE:
+        return SPENDING
+    spending.out[at] += amount
+    if category == "credit_outflow":
+        spending.credit[at] += amount
+        return SPENDING
+    spending.spends = _prove(spending.spends, event.at_ms, event.event_id)
+    if category == "cash":
+        spending.cash[at] += amount
+        spending.withdrawals = _prove(spending.withdrawals, event.at_ms, event.event_id)
+    elif category == "transfer":
+        spending.transfer[at] += amount
+        spending.transfers = _prove(spending.transfers, event.at_ms, event.event_id)
+    at = _slot(spending.hours, hour, RECENT_HOURS, (spending.spent,))
+    if at != NONE:
+        spending.spent[at] += amount
+    return SPENDING
+
+
+def observe_loan_taken(windows: Windows, calendar: Calendar, at_ms: int, event_id: str) -> int:
+    """A loan was paid out."""
+    borrowing = _borrowing(windows)
+    hour = calendar.hour(at_ms)
+    at = _slot(borrowing.days, hour // 24, LOAN_DAYS, (borrowing.counts,))
+    if at != NONE:
+        borrowing.counts[at] += 1
+        borrowing.taken = _prove(borrowing.taken, at_ms, event_id)
+    _note_credit(borrowing, hour)
+    return BORROWING | LOANS
+
+
+def observe_repayment(windows: Windows, calendar: Calendar, event: RepaymentReceived, loan: Loan) -> int:
+    """A payment that the loan has just taken; one whose reversal came before it changes nothing."""
+    if loan.entry_refs.count(event.payment_id) == 1:
+        borrowing = _borrowing(windows)
+        if loan.currency == windows.currency:
+            _add_repaid(borrowing, calendar.hour(event.at_ms), event.amount_minor)
+        borrowing.repayments = _prove(borrowing.repayments, event.at_ms, event.event_id)
+    return BORROWING | LOANS
+
+
+def observe_repayment_reversed(windows: Windows, calendar: Calendar, payment_id: str, loan: Loan) -> int:
+    """A reversal that the loan has just taken: the money did not stay."""
+    borrowing = _borrowing(windows)
+    for index, ref in enumerate(loan.entry_refs):
+        entry = index * ENTRY
+        if ref == payment_id and loan.journal[entry + KIND] < REVERSAL:
+            at_ms = loan.journal[entry + DAY] * DAY_MS + loan.journal[entry + OFFSET]
+            hour, amount = calendar.hour(at_ms), loan.journal[entry + AMOUNT]
+            at = bisect_left(borrowing.repaid_hours, hour)
+            # The hour may be past its span, or of sums in another currency that were dropped.
+            if at < len(borrowing.repaid) and borrowing.repaid_hours[at] == hour and borrowing.repaid[at] >= amount:
+                borrowing.repaid[at] -= amount
+            _disprove(borrowing.repayments, loan.entry_ids[index])
+    return BORROWING | LOANS
+
+
+def observe_failed_debit(
+    windows: Windows, at_ms: int, event_id: str, loan_id: str, attempt_id: str, by_borrower: bool
+) -> int:
+    """A failed debit, or a new attribution of one, as the loan has it now. The loan counts; this keeps the proof."""
+    key = crc32(f"{loan_id}/{attempt_id}".encode())
+    proof = windows.failed_debits
+    if proof is not None and key in proof.keys:
+        _drop(proof, proof.keys.index(key))
+    if by_borrower:
+        windows.failed_debits = _prove(proof, at_ms, event_id, key)
+    return LOANS
+
+
+def proof(windows: Windows, feature: "Feature", day: int) -> list[str]:
+    """Ids of the latest events, at most PROOF_MAX and newest first, that prove what `feature` says on a business date.
+
+    None for what the loans prove, and for what time alone has brought about.
+    """
+    kept = _proof_of(windows, feature.proof)
+    if kept is None:
+        return []
+    # A business day begins up to 14 hours before the day of the same number in UTC.
+    oldest_ms = (day - feature.proof_days) * DAY_MS if feature.proof_days > 0 else 0
+    found = [event_id for at_ms, event_id in zip(kept.at_ms, kept.event_ids, strict=True) if at_ms >= oldest_ms]
+    return found[::-1]
+
+
+def _proof_of(windows: Windows, kind: str) -> Proof | None:
+    logins, borrowing, spending, income = windows.logins, windows.borrowing, windows.spending, windows.income
+    if logins is not None and kind in ("login", "failed_login", "new_device"):
+        return {"login": logins.seen, "failed_login": logins.refused, "new_device": logins.new_device}[kind]
+    if borrowing is not None and kind in ("loan", "repayment"):
+        return {"loan": borrowing.taken, "repayment": borrowing.repayments}[kind]
+    if spending is not None and kind in ("spend", "cash", "transfer"):
+        return {"spend": spending.spends, "cash": spending.withdrawals, "transfer": spending.transfers}[kind]
+    if income is not None and kind == "income":
+        return income.paid
+    return windows.failed_debits if kind == "failed_debit" else None
+
+
+# --- parts --------------------------------------------------------------------------------------------------------
+
+
+def month_of(day: int) -> int:
+    """The civil month of a day: year * 12 + month - 1."""
+    on = date_of(day)
+    return on.year * 12 + on.month - 1
+
+
+def _borrowing(windows: Windows) -> Borrowing:
+    if windows.borrowing is None:
+        windows.borrowing = Borrowing()
+    return windows.borrowing
+
+
+def _first(first_day: int, day: int) -> int:
+    return day if first_day == NONE or day < first_day else first_day
+
+
+def _slot(keys: list[int], key: int, span: int, columns: tuple[list[int], ...]) -> int:
+    """Index of `key` in the sorted `keys`, made where it is missing; NONE if it lies `span` or more before the newest.
+
+    What a newer key leaves behind by `span` is dropped, here and in the columns beside.
+    """
+    size = len(keys)
+    if size == 0:
+        keys.append(key)
+        for column in columns:
+            column.append(0)
+        return 0
+    newest = keys[-1]
+    if key == newest:
+        return size - 1
+    if key > newest:
+        if keys[0] <= key - span:
+            cut = bisect_right(keys, key - span)
+            del keys[:cut]
+            for column in columns:
+                del column[:cut]
+        keys.append(key)
+        for column in columns:
+            column.append(0)
+        return len(keys) - 1
+    if key <= newest - span:
+        return NONE
+    at = bisect_left(keys, key)
+    if keys[at] != key:
+        keys.insert(at, key)
+        for column in columns:
+            column.insert(at, 0)
+    return at
+
+
+def _note_credit(borrowing: Borrowing, hour: int) -> None:
+    hours = borrowing.credit_hours
+    _slot(hours, hour, CREDIT_HOURS, ())
+    if len(hours) > HOURS_MAX:
+        del hours[0]
+
+
+def _add_repaid(borrowing: Borrowing, hour: int, amount_minor: int) -> None:
+    hours, repaid = borrowing.repaid_hours, borrowing.repaid
+    if len(hours) == HOURS_MAX and hour < hours[0]:
+        return
+    at = _slot(hours, hour, REPAID_HOURS, (repaid,))
+    if at != NONE:
+        repaid[at] += amount_minor
+        if len(hours) > HOURS_MAX:
+            del hours[0], repaid[0]
+
+
+def _note_device(devices: list[int], digest: int, day: int) -> bool:
+    """Whether the device was not known; beyond DEVICES_MAX the one not seen for longest is forgotten."""
+    for at in range(0, len(devices), 3):
+        if devices[at] == digest:
+            if day < devices[at + 1]:
+                devices[at + 1] = day
+            elif day > devices[at + 2]:
+                devices[at + 2] = day
+            return False
+    at = 0
+    while at < len(devices) and devices[at] < digest:
+        at += 3
+    devices[at:at] = [digest, day, day]
+    if len(devices) > DEVICES_MAX * 3:
+        oldest = min(range(0, len(devices), 3), key=devices[2:].__getitem__)
+        del devices[oldest : oldest + 3]
+    return True
+
+
+def _prove(proof: Proof | None, at_ms: int, event_id: str, key: int = 0) -> Proof:
+    """`proof` with one more event, of which the latest PROOF_MAX by instant and id are kept."""
+    if proof is None:
+        return Proof([at_ms], [event_id], [key])
+    times, event_ids = proof.at_ms, proof.event_ids
+    at = len(times)
+    while at > 0 and (times[at - 1], event_ids[at - 1]) > (at_ms, event_id):
+        at -= 1
+    if len(times) == PROOF_MAX:
+        if at == 0:
+            return proof
+        _drop(proof, 0)
+        at -= 1
+    times.insert(at, at_ms)
+    event_ids.insert(at, event_id)
+    proof.keys.insert(at, key)
+    return proof
+
+
+def _drop(proof: Proof, at: int) -> None:
+    del proof.at_ms[at], proof.event_ids[at], proof.keys[at]
+
+
+def _disprove(proof: Proof | None, event_id: str) -> None:
+    if proof is not None and event_id in proof.event_ids:
+        _drop(proof, proof.event_ids.index(event_id))
