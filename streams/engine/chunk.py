@@ -1,7 +1,7 @@
 """What goes into one fold of a chunk and what comes out of it.
 
-The chunk cycle (worker) and replay know the engine through these types alone: state and wake-ups go in and out as packed
-bytes and plain integers, so that neither needs to know what a borrower's state holds.
+The chunk cycle (worker) and replay know the engine through these types alone: state and wake-ups go in and out as
+packed bytes and plain integers, so that neither needs to know what a borrower's state holds.
 """
 
 from msgspec import Struct, field
@@ -54,9 +54,9 @@ class PolicyInForce(Struct, array_like=True):
 class TaskState(Struct, array_like=True):
     """What one task knows beyond its borrowers; packed beside them in every commit.
 
-    `clock_ms` is the last tick, None before the first. `control_seen` are the ids of control events already taken, newest
-    last. `loans` counts open loans and their outstanding balance by currency and bucket, `levels` borrowers by warning
-    level (gauges that survive a restart exactly).
+    `clock_ms` is the last tick, None before the first. `control_seen` are the ids of control events already taken,
+    newest last. `loans` counts open loans and their outstanding balance by currency and bucket, `levels` borrowers by
+    warning level, `statuses` by limit status (gauges that survive a restart exactly).
     """
 
     schema: int = 1
@@ -72,9 +72,9 @@ class TaskState(Struct, array_like=True):
 class Folded(Struct):
     """The result of one fold.
 
-    `changed` maps each borrower whose state changed to its packed state; `wakes` maps a borrower to its new next wake-up
-    (None: none any more), only where it changed. `taken` is how many records of the chunk were folded (fewer than given only
-    where a tick has more wake-ups than one fold may fire). `counts` counts records by (topic, outcome).
+    `changed` maps each borrower whose state changed to its packed state; `wakes` maps a borrower to its new next
+    wake-up (None: none any more), only where it changed. `taken` is how many records of the chunk were folded (fewer
+    than given only where a tick has more wake-ups than one fold may fire). `counts` counts records by (topic, outcome).
     """
 
     task: TaskState

@@ -7,19 +7,21 @@
 One order of steps for every borrower, so that a replay writes the same events in the same order.
 """
 
+from bisect import bisect_right
+
 from schemas import outbound
 from schemas.outbound import Cause, PolicyRef
-from streams.engine import delinquency, features, limits, loan_facts, offers, warnings
+from streams.engine import delinquency, limits, loan_facts, offers, warnings
 from streams.engine.calendar import DAY_MS, Calendar
 from streams.engine.chunk import Output, TaskState
 from streams.engine.delinquency import Position
 from streams.engine.encode import Emitter
+from streams.engine.features import FeatureCache, evaluate
 from streams.engine.loan import Loan
 from streams.engine.reasons import Reasoner
 from streams.engine.score import scored
 from streams.engine.standing import Ground, LoanStanding, Standing
 from streams.engine.state import Borrower, unpack
-from streams.engine.windows import EVERYTHING
 from streams.engine.view import LoanView, View, overturned
 from streams.policy.compiler import Compiled
 from streams.policy.model import LEVELS
@@ -31,11 +33,10 @@ class Case:
     """A borrower that a fold has opened.
 
     `known` says whether a state was stored before, `touched` whether it has to be stored again. `retroactive` is set by
-    facts that change the past, `new_profile` by a profile that was set, `changed` holds the groups of features that events
-    have touched, until the next judgement has looked at them.
+    facts that change the past, `new_profile` by a profile that was set, until the next judgement has looked at them.
     """
 
-    __slots__ = ("borrower", "borrower_id", "changed", "known", "new_profile", "retroactive", "touched", "wake_ms")
+    __slots__ = ("borrower", "borrower_id", "features", "known", "new_profile", "retroactive", "touched", "wake_ms")
 
     def __init__(self, borrower_id: str, blob: bytes | None) -> None:
         self.borrower_id = borrower_id
@@ -43,7 +44,7 @@ class Case:
         self.borrower = Borrower() if blob is None else unpack(blob)
         self.wake_ms = self.borrower.wake_ms
         self.touched = False
-        self.changed = EVERYTHING
+        self.features = FeatureCache()
         self.retroactive = False
         self.new_profile = False
 
@@ -66,7 +67,7 @@ class Judge:
         day = self.calendar.day(as_of_ms)
         emitter = Emitter(outputs, self._ref, case.borrower_id, cause, as_of_ms)
         every = self._loan_views(borrower, day, emitter, task)
-        view = self._view(borrower, every, as_of_ms, day)
+        view = self._view(case, every, as_of_ms, day)
         level, rung = standing.level, 0 if standing.limit is None else standing.limit.rung
         self._note_clean(standing, every, day)
         if borrower.facts.profile is not None and (case.new_profile or standing.limit is None):
@@ -81,9 +82,14 @@ class Judge:
         standing.score, standing.tier = view.scored.score, view.scored.tier
         case.wake_ms = self._next_wake(borrower, view)
 
-    def _view(self, borrower: Borrower, every: list[LoanView], as_of_ms: int, day: int) -> View:
-        facts, rules = borrower.facts, self.policy.facts
-        values = features.evaluate(facts.windows, every, as_of_ms, day, self.calendar)
+    def _view(self, case: Case, every: list[LoanView], as_of_ms: int, day: int) -> View:
+        facts, rules = case.borrower.facts, self.policy.facts
+        still_open = [loan_view for loan_view in every if not loan_view.position.ended]
+        managed = max((loan_view.position.managed for loan_view in still_open), default=None)
+        contractual = max((loan_view.position.contractual for loan_view in still_open), default=None)
+        values = evaluate(
+            facts.windows, facts.loans.values(), as_of_ms, self.calendar, managed, contractual, case.features
+        )
         episodes = 0
         plan_kept = False
         distressed: int | None = None
@@ -99,11 +105,11 @@ class Judge:
         return View(
             as_of_ms=as_of_ms,
             day=day,
-            loans=[loan_view for loan_view in every if not loan_view.position.ended],
+            loans=still_open,
             windows=facts.windows,
             scored=scored(self.compiled, values),
             features=values,
-            level=borrower.standing.level,
+            level=case.borrower.standing.level,
             episodes=episodes,
             fraud_event_id=facts.fraud_event_id,
             plan_kept=plan_kept,
@@ -121,7 +127,7 @@ class Judge:
             standing = reported.get(loan.loan_id)
             if standing is None:
                 standing = reported[loan.loan_id] = LoanStanding()
-            bucket = self.compiled.bucket_index(position.managed)
+            bucket = bisect_right(self.compiled.bucket_starts, position.managed) - 1
             if bucket != standing.bucket and not position.ended:
                 self._report_bucket(loan, position, standing.bucket, bucket, emitter)
             balance_minor, counted = sum(position.outstanding), not position.ended
@@ -140,7 +146,9 @@ class Judge:
         pair[0] += loans
         pair[1] += balance_minor
 
-    def _report_bucket(self, loan: Loan, position: Position, from_bucket: int, to_bucket: int, emitter: Emitter) -> None:
+    def _report_bucket(
+        self, loan: Loan, position: Position, from_bucket: int, to_bucket: int, emitter: Emitter
+    ) -> None:
         name = self.policy.buckets[to_bucket].name
         emitter.emit(
             DELINQUENCY,

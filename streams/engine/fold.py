@@ -26,7 +26,7 @@ from streams.engine.journal import Duplicate, Refused
 from streams.engine.order import LogRecord, Ordered, Record
 from streams.engine.state import Parked, find_seen, note_seen, pack
 from streams.policy import loader
-from streams.policy.compiler import Compiled, compile_policy
+from streams.policy.compiler import compile_policy
 from streams.policy.model import Policy
 
 CONTROL = "control"
@@ -131,11 +131,14 @@ class _Pass:
             taken += 1
             if topic == CONTROL:
                 self._fold_control(record)
-                if self._task.sweep is not None:
+                if self._sweep_open():
                     break
             else:
                 self._fold_borrower_event(order_ms, topic, record)
         return self._finish(taken)
+
+    def _sweep_open(self) -> bool:
+        return self._task.sweep is not None
 
     def _finish(self, taken: int) -> Folded:
         folded = self._folded

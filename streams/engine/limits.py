@@ -16,9 +16,9 @@ from msgspec import UNSET
 from schemas import outbound
 from streams.engine.calendar import DAY_MS
 from streams.engine.encode import Emitter
+from streams.engine.profile import Profile
 from streams.engine.reasons import Reasoner
 from streams.engine.standing import Limit, LimitDecision, Standing
-from streams.engine.profile import Profile
 from streams.engine.view import View, ground_of, holds
 from streams.policy.model import LEVELS, Condition, Limits, LimitStep, Status
 
@@ -156,18 +156,14 @@ def _next_stage(rules: Limits, limit: Limit) -> tuple[int, int]:
     return len(stages), max(limit.minor, limit.base_minor)
 
 
-def restoration_day(
-    rules: Limits, standing: Standing, limit: Limit, distressed_day: int | None
-) -> int | None:
+def restoration_day(rules: Limits, standing: Standing, limit: Limit, distressed_day: int | None) -> int | None:
     """The business date from which the next stage may be granted; None while in arrears."""
     if limit.stage:
         return None if standing.clean_since_day is None else limit.since_day + rules.restoration.stage_days
     return probation_end_day(rules, standing, limit, distressed_day)
 
 
-def _restore(
-    rules: Limits, standing: Standing, limit: Limit, view: View, emitter: Emitter, reasoner: Reasoner
-) -> None:
+def _restore(rules: Limits, standing: Standing, limit: Limit, view: View, emitter: Emitter, reasoner: Reasoner) -> None:
     day = restoration_day(rules, standing, limit, view.distressed_day)
     if day is None or view.day < day:
         return

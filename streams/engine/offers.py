@@ -1,8 +1,8 @@
 """Hardship plans, offered before anyone is zeroed: once per arrears episode of a loan.
 
-    instalments         what is unpaid, in equal monthly parts
-    deferral            every unpaid instalment, later by some days
-    partner_refinance   what is unpaid, repaid to a partner in equal monthly parts
+instalments         what is unpaid, in equal monthly parts
+deferral            every unpaid instalment, later by some days
+partner_refinance   what is unpaid, repaid to a partner in equal monthly parts
 """
 
 from calendar import monthrange

@@ -1,9 +1,9 @@
 """The one order in which a task sees its records.
 
-A task is partition p of every input topic. Its order is by (order time, topic, offset), where the order time of a record
-is the running maximum of the record timestamps of its topic-partition: late timestamps never move a record back before
-what the same partition already delivered. The order depends on the log alone, never on how it was fetched: a chunk ends
-where a topic that may still hold earlier records has nothing buffered.
+A task is partition p of every input topic. Its order is by (order time, topic, offset), where the order time of a
+record is the running maximum of the record timestamps of its topic-partition: late timestamps never move a record back
+before what the same partition already delivered. The order depends on the log alone, never on how it was fetched: a
+chunk ends where a topic that may still hold earlier records has nothing buffered.
 """
 
 from bisect import bisect_right
@@ -91,7 +91,7 @@ class Merge:
                 bound = key
         taken: list[Ordered] = []
         for buffer in self._buffers.values():
-            end = len(buffer) if bound is None else bisect_right(buffer, bound)  # type: ignore[type-var]
+            end = len(buffer) if bound is None else bisect_right(buffer, bound)
             taken += buffer[: min(end, limit)]
         taken.sort(key=_by_order)
         del taken[limit:]

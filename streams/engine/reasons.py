@@ -1,8 +1,8 @@
 """Why a decision was made, and what would undo it, in terms a borrower can be told.
 
-At most four reasons: the rule that was met, then the scored factors that cost most. Each has the value seen, the threshold
-it crossed, the points it cost and the events that prove it. "Score too low" is never a reason (ECOA Regulation B,
-12 CFR 1002.9(b)(2); CFPB circular 2023-03).
+At most four reasons: the rule that was met, then the scored factors that cost most. Each has the value seen, the
+threshold it crossed, the points it cost and the events that prove it. "Score too low" is never a reason (ECOA
+Regulation B, 12 CFR 1002.9(b)(2); CFPB circular 2023-03).
 """
 
 from typing import Any
@@ -13,11 +13,12 @@ from schemas import outbound
 from streams.engine import delinquency
 from streams.engine.calendar import iso_day
 from streams.engine.features import FEATURES
+from streams.engine.score import crossed
 from streams.engine.standing import Limit
 from streams.engine.view import LoanView, View
 from streams.engine.windows import proof
 from streams.policy.compiler import SUBTOTALS, Compiled
-from streams.policy.model import Band, Condition, LimitStep
+from streams.policy.model import Condition, LimitStep
 
 REASONS_MAX = 4
 EVIDENCE_MAX = 4
@@ -139,21 +140,6 @@ class Reasoner:
             if edge > managed:
                 return view.day + edge - managed
         return view.day + 1
-
-
-def crossed(bands: tuple[Band, ...], value: int | None) -> int | None:
-    """The band edge that separates a value from the better-scored neighbour of its band; None for an unknown value."""
-    if value is None:
-        return None
-    for at, band in enumerate(bands):
-        if band.upper is not None and value >= band.upper:
-            continue
-        below = bands[at - 1].points if at > 0 else None
-        above = bands[at + 1].points if at + 1 < len(bands) else None
-        if below is not None and below > band.points and (above is None or below >= above):
-            return band.lower
-        return band.upper if above is not None and above > band.points else band.lower
-    return None
 
 
 def _arrears_proof(view: View) -> list[str]:

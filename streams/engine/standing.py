@@ -79,8 +79,9 @@ class Limit(Struct, array_like=True):
 
 
 class Standing(Struct, array_like=True):
-    """`below_since_ms[level]`: since when the conditions to leave that level have held without a break (0: they do not).
-    `left_at_ms[level]`: when it was last left (0: never). `clean_since_day`: since when nothing has been in arrears."""
+    """`below_since_ms[level]`: since when the conditions to leave that level have held without a break (0: they do
+    not). `left_at_ms[level]`: when it was last left (0: never). `clean_since_day`: since when nothing has been in
+    arrears. `judged`: whether the borrower is counted in the task's gauges."""
 
     score: int = 0
     tier: int = 0

@@ -16,7 +16,7 @@ from streams.engine.standing import Standing
 from streams.engine.windows import Windows
 
 SCHEMA = 1
-"""Version of the packed form. Appending fields with defaults keeps it; any other change raises it and adds a migration."""
+"""Version of the packed form. Appending fields with defaults keeps it; any other change raises it, with a migration."""
 SEEN_MAX = 4_096
 """Ids kept for telling duplicates, at most: beyond that the oldest is forgotten (16 bytes each)."""
 _SEEN_SIZE = 16
@@ -38,7 +38,7 @@ class Parked(Struct, array_like=True, gc=False):
 
 
 class Facts(Struct, array_like=True):
-    """`seen` holds the ids of recent events, packed (see `find_seen`); `fraud_event_id` the event that confirmed fraud."""
+    """`seen` holds the ids of recent events, packed (see `find_seen`); `fraud_event_id` is what confirmed fraud."""
 
     profile: Profile | None = None
     loans: dict[str, Loan] = field(default_factory=dict)

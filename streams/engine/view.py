@@ -1,7 +1,7 @@
 """What a judgement looks at: the borrower's loans as of one moment, the score, and questions asked of both.
 
-Conditions on DPD are asked loan by loan: contractual DPD, managed DPD, materiality and the offered plan of one condition
-must hold for the same loan.
+Conditions on DPD are asked loan by loan: contractual DPD, managed DPD, materiality and the offered plan of one
+condition must hold for the same loan.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +25,9 @@ class LoanView(Struct, gc=False):
 
 
 class View(Struct, gc=False):
-    """A borrower at one moment. `loans` are those still open; `episodes` counts overdue episodes of 30 and more managed
-    days in the last 365; `distressed_day` is that of the latest distressed restructure of any loan, None without one."""
+    """A borrower at one moment. `loans` are those still open; `episodes` counts overdue episodes of 30 and more
+    managed days in the last 365; `distressed_day` is that of the latest distressed restructure of any loan, None
+    without one."""
 
     as_of_ms: int
     day: int

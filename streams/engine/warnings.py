@@ -1,8 +1,8 @@
 """Warning levels: raised or escalated at once, lowered only after a dwell time beyond a stricter threshold.
 
-    raise     score below, or managed DPD from                          at once, unless the level is in its cool-down
-    lower     score back above and managed DPD below, for the dwell     one level after another
-    overturn  the DPD that raised the level turns out never to have been    at once, by a compensating event
+raise     score below, or managed DPD from                          at once, unless the level is in its cool-down
+lower     score back above and managed DPD below, for the dwell     one level after another
+overturn  the DPD that raised the level turns out never to have been    at once, by a compensating event
 """
 
 from schemas import outbound
