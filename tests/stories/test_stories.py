@@ -6,7 +6,6 @@ an expectation. A row without a loan's name is about loan A. What a row may say 
 """
 
 import re
-from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -67,7 +66,8 @@ class Story(msgspec.Struct):
     rows: list[tuple[date, str, str]]
 
 
-def stories() -> Iterator[Story]:
+def stories() -> list[Story]:
+    found: list[Story] = []
     for path in sorted(Path(__file__).parent.glob("*.md")):
         if path.name == "README.md":
             continue
@@ -76,7 +76,8 @@ def stories() -> Iterator[Story]:
             policy = "".join(line.removeprefix("policy: ") for line in lines if line.startswith("policy: "))
             cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if re.match(rf"\| *{ON}", line)]
             rows = [(date.fromisoformat(day), happening, expected) for day, happening, expected in cells]
-            yield Story(f"{path.stem}: {title}", policy, rows)
+            found.append(Story(f"{path.stem}: {title}", policy, rows))
+    return found
 
 
 def facts_of(changes: str) -> model.Facts:
