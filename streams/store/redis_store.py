@@ -318,4 +318,4 @@ def _reported(who: str) -> Iterator[None]:
     except RedisError as error:
         # An answer's text may repeat arguments, hence borrowers; a connection's text holds host and port alone.
         why = str(error) if isinstance(error, RedisConnectionError | RedisTimeoutError) else type(error).__name__
-        raise Unavailable(f"{who} does not do it: {why}{_HINTS.get(type(error), '')}") from None
+        raise Unavailable(f"{who}: {why}{_HINTS.get(type(error), '')}") from None
