@@ -19,14 +19,18 @@ from streams.engine.encode import Emitter
 from streams.engine.features import FeatureCache, evaluate
 from streams.engine.loan import Loan
 from streams.engine.reasons import Reasoner
-from streams.engine.score import scored
-from streams.engine.standing import Ground, LoanStanding, Standing
+from streams.engine.score import Scored, scored
+from streams.engine.standing import LoanStanding, Standing
 from streams.engine.state import Borrower, unpack
-from streams.engine.view import LoanView, View, overturned
+from streams.engine.view import Hindsight, LoanView, View, overturned
 from streams.policy.compiler import Compiled
 from streams.policy.model import LEVELS
 
 DELINQUENCY = "delinquency"
+ARREARS_FEATURES = frozenset(
+    ("worst_managed_dpd", "worst_contractual_dpd", "on_time_ratio_bp", "mean_lateness_days", "overdue_episodes_365d")
+)
+"""Features that the ledger alone decides."""
 
 
 class Case:
@@ -59,6 +63,11 @@ class Judge:
         self.calendar = Calendar(compiled.policy.facts.calendar.zone)
         self._ref = PolicyRef(id=compiled.policy.id, digest=compiled.digest)
         self._reasoner = Reasoner(compiled)
+        self._best_for_arrears = [
+            (at, max(band.points for band in factor.bands))
+            for at, factor in enumerate(compiled.policy.score.factors)
+            if factor.feature in ARREARS_FEATURES
+        ]
 
     def judge(self, case: Case, as_of_ms: int, cause: Cause, outputs: list[Output], task: TaskState) -> None:
         """Judge `case` as of a moment: append what it leads to, move its standing, set its next wake-up."""
@@ -102,17 +111,19 @@ class Judge:
                     distressed = restructured if distressed is None else max(distressed, restructured)
             if loan.plan_ids and loan_facts.plan_kept(loan, day) is not None:
                 plan_kept = True
+        result = scored(self.compiled, values)
         return View(
             as_of_ms=as_of_ms,
             day=day,
             loans=still_open,
             windows=facts.windows,
-            scored=scored(self.compiled, values),
+            scored=result,
             features=values,
             level=case.borrower.standing.level,
             episodes=episodes,
             fraud_event_id=facts.fraud_event_id,
             plan_kept=plan_kept,
+            score_but_arrears=self._score_but_arrears(result) if managed else result.score,
             distressed_day=distressed,
         )
 
@@ -180,27 +191,31 @@ class Judge:
             standing.clean_since_day = day
 
     def _overturn(self, borrower: Borrower, view: View, emitter: Emitter) -> None:
-        """Undo, newest first, the decisions whose arrears were not true as of their own day."""
-        standing, score = borrower.standing, view.scored.score
+        """Undo, newest first, the decisions whose arrears were not there on their own day."""
+        standing = borrower.standing
+        before = standing.level
         while standing.warnings:
             raised = standing.warnings[-1]
-            if not self._undone(borrower, raised.grounds, raised.day, score):
+            if not overturned(raised.grounds, self._hindsight(borrower, raised.day, view, 0)):
                 break
             warnings.overturn_warning(standing, view, emitter, self._reasoner)
+        level_undone = before if standing.level < before else 0
         limit = standing.limit
         while limit is not None and limit.decisions:
             taken = limit.decisions[-1]
-            if not self._undone(borrower, taken.grounds, taken.day, score):
+            if not overturned(taken.grounds, self._hindsight(borrower, taken.day, view, level_undone)):
                 break
             limits.overturn_limit(self.policy.limits, standing, view, emitter, self._reasoner)
 
-    def _undone(self, borrower: Borrower, grounds: list[Ground], day: int, score: int) -> bool:
-        if not any(ground.rests_on_ledger for ground in grounds):
-            return False
+    def _hindsight(self, borrower: Borrower, day: int, view: View, level_undone: int) -> Hindsight:
         rules, loans = self.policy.facts, borrower.facts.loans.values()
         positions = [delinquency.position_as_of(loan, day, rules) for loan in loans]
         episodes = sum(delinquency.overdue_episodes(loan, day, 365, rules) for loan in loans)
-        return overturned(grounds, positions, episodes, score)
+        return Hindsight(positions, episodes, view.scored.score, view.level, level_undone)
+
+    def _score_but_arrears(self, result: Scored) -> int:
+        """The score with the best points in every factor that the ledger decides."""
+        return result.score + sum(best - result.points[at] for at, best in self._best_for_arrears)
 
     def _count_standing(self, standing: Standing, level: int, rung: int, task: TaskState) -> None:
         """Keep the task's counts of borrowers by level and by limit status."""

@@ -86,11 +86,8 @@ def _restrict(rules: Limits, limit: Limit, view: View, emitter: Emitter, reasone
         rules, limit, rung, to_minor, view, emitter, EVENT_OF_STATUS[step.status],
         draws=draws, **reasoner.restriction(view, step, held, limit),
     )  # fmt: skip
-    limit.decisions.append(
-        LimitDecision(
-            event_id, view.day, rung, previous_rung, from_minor, to_minor, [ground_of(condition) for condition in held]
-        )
-    )
+    grounds = [ground_of(condition, view, LEVELS.index) for condition in held]
+    limit.decisions.append(LimitDecision(event_id, view.day, rung, previous_rung, from_minor, to_minor, grounds))
     return True
 
 

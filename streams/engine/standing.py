@@ -10,7 +10,9 @@ from msgspec import Struct, field
 class Ground(Struct, array_like=True, gc=False):
     """The terms of one condition that held; 0, False or None where the condition has no such term.
 
-    `other` says that the condition also rests on a warning level or on confirmed fraud, which late facts do not undo.
+    `arrears_dpd`: the borrower's managed DPD of the moment, where the score was below `score_below` only because of
+    arrears (0 where it would have been without them too). `other`: the condition rests on something that late facts of
+    the ledger do not undo.
     """
 
     managed_from: int = 0
@@ -20,10 +22,13 @@ class Ground(Struct, array_like=True, gc=False):
     loans_managed_from: int = 0
     episodes: int = 0
     score_below: int | None = None
+    arrears_dpd: int = 0
+    level_from: int = 0
     other: bool = False
 
     @property
     def rests_on_ledger(self) -> bool:
+        """Whether a term asks the ledger itself."""
         return bool(self.managed_from or self.contractual_from or self.material or self.loans or self.episodes)
 
 

@@ -27,7 +27,7 @@ class LoanView(Struct, gc=False):
 class View(Struct, gc=False):
     """A borrower at one moment. `loans` are those still open; `episodes` counts overdue episodes of 30 and more
     managed days in the last 365; `distressed_day` is that of the latest distressed restructure of any loan, None
-    without one."""
+    without one. `score_but_arrears` is the score with the best points for all that the ledger says."""
 
     as_of_ms: int
     day: int
@@ -39,6 +39,7 @@ class View(Struct, gc=False):
     episodes: int
     fraud_event_id: str | None
     plan_kept: bool
+    score_but_arrears: int
     distressed_day: int | None
 
     @property
@@ -118,7 +119,7 @@ def holds(condition: Condition, view: View, levels: Callable[[str], int]) -> boo
     return not _asks_of_a_loan(condition) or any(_loan_holds(condition, loan, view.day) for loan in view.loans)
 
 
-def ground_of(condition: Condition) -> Ground:
+def ground_of(condition: Condition, view: View, levels: Callable[[str], int]) -> Ground:
     """The terms of a condition that has just held."""
     several = condition.several_loans
     return Ground(
@@ -129,8 +130,17 @@ def ground_of(condition: Condition) -> Ground:
         loans_managed_from=0 if several is None else several.managed_dpd_from,
         episodes=condition.overdue_episodes_from or 0,
         score_below=condition.score_below,
-        other=condition.level_from is not None or condition.fraud_confirmed,
+        arrears_dpd=arrears_behind(condition.score_below, view),
+        level_from=0 if condition.level_from is None else levels(condition.level_from),
+        other=condition.fraud_confirmed,
     )
+
+
+def arrears_behind(score_below: int | None, view: View) -> int:
+    """The managed DPD to which alone it is due that the score is below a threshold; 0 where it is not."""
+    if score_below is None or view.score_but_arrears < score_below:
+        return 0
+    return view.managed
 
 
 def _ledger_true(ground: Ground, positions: Sequence[Position], episodes: int) -> bool:
@@ -150,21 +160,37 @@ def _ledger_true(ground: Ground, positions: Sequence[Position], episodes: int) -
     )
 
 
-def overturned(grounds: Sequence[Ground], positions: Sequence[Position], episodes: int, score: int) -> bool:
-    """Whether late facts have undone a decision.
+class Hindsight(Struct, gc=False):
+    """What is known today of the day of a decision, and what today's judgement is.
 
-    Args:
-        grounds: the conditions that held when it was made.
-        positions: the loans as of the day of the decision, with all that is known today.
-        episodes: overdue episodes in the 365 days before that day, likewise.
-        score: the score of today: what rests on features is judged from now on, not in the past.
+    `positions` are the loans as of that day and `episodes` the overdue episodes in the 365 days before it, both with
+    all that is known today. `score` and `level` are today's; `level_undone` is the highest warning level that the same
+    late facts have just undone (0: none).
+    """
 
-    A decision is undone when a ledger term that carried it was false as of its own day and nothing else carries it.
+    positions: list[Position]
+    episodes: int
+    score: int
+    level: int
+    level_undone: int
+
+
+def overturned(grounds: Sequence[Ground], hindsight: Hindsight) -> bool:
+    """Whether late facts have undone a decision that rests on `grounds`, the conditions that held when it was made.
+
+    It is undone when arrears that carried it were not there on its own day, directly or through score or level, and
+    nothing else carries it. What rests on other features is judged from now on, not in the past: it carries a decision
+    for as long as today's score would.
     """
     undone = False
     for ground in grounds:
-        if ground.rests_on_ledger and not _ledger_true(ground, positions, episodes):
+        if ground.rests_on_ledger and not _ledger_true(ground, hindsight.positions, hindsight.episodes):
             undone = True
-        elif ground.score_below is None or score < ground.score_below:
+        elif ground.score_below is not None and hindsight.score >= ground.score_below:
+            worst = max((position.managed for position in hindsight.positions), default=0)
+            undone = undone or worst < ground.arrears_dpd
+        elif hindsight.level < ground.level_from <= hindsight.level_undone:
+            undone = True
+        else:
             return False
     return undone

@@ -10,7 +10,7 @@ from streams.engine.calendar import DAY_MS
 from streams.engine.encode import Emitter
 from streams.engine.reasons import Reasoner, dpd_rule
 from streams.engine.standing import Ground, Standing, WarningDecision
-from streams.engine.view import View
+from streams.engine.view import View, arrears_behind
 from streams.policy.model import LEVELS, WarningLevel
 
 TOPIC = "early-warnings"
@@ -74,7 +74,7 @@ def _raise_to(
     )
     grounds = [Ground(managed_from=rule.managed_dpd_from or 0)] if by_dpd else []
     if by_score:
-        grounds.append(Ground(score_below=rule.score_below))
+        grounds.append(Ground(score_below=rule.score_below, arrears_dpd=arrears_behind(rule.score_below, view)))
     standing.warnings.append(WarningDecision(event_id, view.day, target, previous, grounds))
     standing.level = target
     standing.below_since_ms = [0] * len(standing.below_since_ms)
