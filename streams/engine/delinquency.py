@@ -148,6 +148,8 @@ def overdue_episodes(loan: Loan, day: int, days: int, facts: Facts) -> int:
     Episodes are separate when no instalment was overdue in between. A day before the one the loan stands at is answered
     with all that is known today.
     """
+    if day < loan.disbursed_day:
+        return 0
     if day < loan.as_of_day:
         return overdue_episodes(_replayed(loan, day, facts), day, days, facts)
     settle(loan, day, facts)
