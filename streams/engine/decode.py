@@ -15,7 +15,7 @@ from schemas.inbound import BorrowerEvent, Inbound, LoanDisbursed, LoanReschedul
 from schemas.topics import INPUTS, TOPICS, input_types
 from streams.engine.diagnose import DEEP, MALFORMED, REASONS, BadInput, explain, parse_pairwise, too_deep
 
-__all__ = ["MAX_AHEAD_MS", "REASONS", "BadInput", "content_digest", "content_digest_but_id", "decode"]
+__all__ = ["MAX_AHEAD_MS", "REASONS", "BadInput", "content_digest", "decode"]
 
 MAX_AHEAD_MS: Final = 24 * 3_600_000
 
@@ -58,11 +58,6 @@ def content_digest(event: Inbound) -> int:
     """64 bits over the known fields of a decoded event: whatever else a body may differ in (order of keys, white space,
     unknown fields, ``null`` for absent) does not count."""
     return int.from_bytes(blake2b(_PACK(event), digest_size=8).digest(), "big")
-
-
-def content_digest_but_id(event: Inbound) -> int:
-    """The same without the `event_id`: equal for one fact sent twice under two ids."""
-    return content_digest(replace(event, event_id=""))
 
 
 # One decoder for all topics: over a single type, msgspec would take a body without `type`.

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from schemas import inbound
 from schemas.topics import INPUTS, MAX_BODY_BYTES, MAX_CONTROL_BODY_BYTES, input_types
-from streams.engine.decode import REASONS, BadInput, content_digest, content_digest_but_id, decode
+from streams.engine.decode import REASONS, BadInput, content_digest, decode
 from tests.schemas.examples import BAD, GOOD, KEY, TIMESTAMP_MS, Example
 
 GOOD_IN = [example for example in GOOD if example.topic in INPUTS]
@@ -281,15 +281,6 @@ def test_the_digest_is_the_same_in_every_run() -> None:
     event = accepted("repayments", compact(PAYMENT))
     assert content_digest(event) == 7_009_032_547_422_159_872
     assert 0 <= content_digest(event) < 2**64
-
-
-def test_one_payment_under_two_ids_has_one_digest_but_for_the_id() -> None:
-    first, second, other = payment(), payment(event_id="ev-x"), payment(event_id="ev-x", amount_minor=1)
-    assert isinstance(first, inbound.Inbound)
-    assert isinstance(second, inbound.Inbound)
-    assert isinstance(other, inbound.Inbound)
-    assert content_digest(first) != content_digest(second)
-    assert content_digest_but_id(first) == content_digest_but_id(second) != content_digest_but_id(other)
 
 
 # --- whatever comes -----------------------------------------------------------------------------------------------
