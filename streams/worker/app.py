@@ -1,10 +1,11 @@
 """The worker process: a Faust app whose agent hands chunks to tasks, and what keeps them in order.
 
-It stops at once, with a line that says why, when going on could lose or double anything: another owner holds a task, partition
-numbers differ between inputs, a log is shorter than it was, an exception nobody expected.
+It stops at once, with a line that says why, when going on could lose or double anything: another owner holds a task,
+partition numbers differ between inputs, a log is shorter than it was, an exception nobody expected.
 """
 
 import asyncio
+import gc
 import logging
 import signal
 import time
@@ -35,6 +36,7 @@ _BEAT_S = 0.5
 _LAG_EVERY_S = 5.0
 _GRACE_S = 3.0
 _STOP_S = 10.0
+_GC_THRESHOLDS = (100_000, 50, 100)
 _TOLD = (Superseded, StoreError, CommitLogError, TakeoverError, HandoverError, Refusing, ConfigError)
 """Exceptions whose message says all there is to say; any other is logged with its stack."""
 
@@ -283,7 +285,10 @@ async def serve(settings: Settings, engine_for: Callable[[int], FoldEngine], obs
 
 
 def run_worker(settings: Settings) -> int:
-    """Run the worker of `settings` in this process until SIGTERM or SIGINT (exit code 0) or a failure (1, or 70 from the watchdog)."""
+    """Run the worker of `settings` in this process; returns its exit code.
+
+    It is 0 after SIGTERM or SIGINT and 1 after a failure; the watchdog ends the process with 70.
+    """
     from streams.engine.fold import Engine
     from streams.policy import loader
 
@@ -301,4 +306,7 @@ def run_with(settings: Settings, engine_for: Callable[[int], FoldEngine], observ
     for name in ("aiokafka", "faust", "mode"):
         logging.getLogger(name).setLevel(logging.WARNING)
     uvloop.install()
+    # Buffered records are many and in no cycles: with Python's own thresholds a third of the time goes into looking.
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
     return asyncio.run(serve(settings, engine_for, observer))

@@ -1,7 +1,8 @@
 """Which worker owns which task.
 
-A task is one partition number over all input topics, so that numbers are assigned, never single partitions. Faust's own assignor
-keeps them together only where it believes that tables are to be kept; its fallback (round robin) splits tasks in most layouts.
+A task is one partition number over all input topics, so that numbers are assigned, never single partitions. Faust's
+own assignor keeps them together only where it believes that tables are to be kept; its fallback (round robin) splits
+tasks in most layouts.
 """
 
 from collections.abc import Iterable, Mapping

@@ -24,7 +24,8 @@ def tick_message(at_ms: int, partition: int) -> Message:
 class Clock:
     """Writes a tick to every partition, in one transaction, at each whole multiple of `tick_every_s`.
 
-    A successor fences us by the transactional id; should both have written the same moment, its event id is the same and counts once.
+    A successor fences us by the transactional id; should both have written the same moment, its event id is the same
+    and counts once.
     """
 
     def __init__(self, settings: Settings, wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:

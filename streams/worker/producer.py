@@ -1,9 +1,10 @@
 """Transactions on Kafka, one at a time, each of them all or nothing within one deadline.
 
-aiokafka leaves three things to its user: `commit_transaction` succeeds although a send before it failed, so every send is
-awaited; nothing has a deadline; and a request whose answer got lost is silently sent again, although the first copy may
-still be under way and, if it is the end of a transaction, would end the next one. So a producer that lost one answer is never used
-again: what became of its transaction is read from the log by the next owner (`InitProducerId` of its successor settles it).
+aiokafka leaves three things to its user: `commit_transaction` succeeds although a send before it failed, so every
+send is awaited; nothing has a deadline; and a request whose answer got lost is silently sent again, although the
+first copy may still be under way and, if it is the end of a transaction, would end the next one. So a producer that
+lost one answer is never used again: what became of its transaction is read from the log by the next owner
+(`InitProducerId` of its successor settles it).
 """
 
 import asyncio
@@ -74,7 +75,8 @@ class Message(NamedTuple):
 
 
 class Transactions:
-    """A transactional producer, for one owner of one transactional id. Made by `begin`, never reused after an error."""
+    """A transactional producer, for one owner of one transactional id. Made by `begin`, never reused after an
+    error."""
 
     def __init__(self, producer: AIOKafkaProducer, transactional_id: str, deadline_s: float) -> None:
         self._producer = producer
@@ -176,8 +178,8 @@ class Transactions:
         return [(future, batch.record_count()) for future, batch in sent]
 
     async def close(self) -> None:
-        """Let go of the connections at once. A transaction left open is aborted where the broker still answers, so that
-        readers downstream do not wait for its timeout."""
+        """Let go of the connections at once. A transaction left open is aborted where the broker still answers, so
+        that readers downstream do not wait for its timeout."""
         if self._in_transaction and not self._doubt.done():
             with suppress(TimeoutError, KafkaError, AssertionError):
                 async with asyncio.timeout(_ABORT_S):

@@ -2,8 +2,8 @@
 
     InitProducerId ── end of the commit log ── CLAIM ── fence the store ── copy what it lacks ── check positions
 
-After the first step nobody else can write the task's commit log, so that its end is the end. Whoever claims later makes our next
-transaction fail, whoever claimed earlier is refused by the store.
+After the first step nobody else can write the task's commit log, so that its end is the end. Whoever claims later
+makes our next transaction fail, whoever claimed earlier is refused by the store.
 """
 
 import time
@@ -142,7 +142,7 @@ class Takeover:
             if start > 0:
                 raise TakeoverError(
                     f"task {commits.partition}: its commit log is empty but began before offset {start}: records were "
-                    "deleted; restore the topic, or give it a new one and a new app_id to begin anew"
+                    "deleted; restore the topic, or make it anew and empty the store"
                 )
             record, previous = CommitRecord("claim", _FIRST_SEQ, uuid.uuid4().hex), ORIGIN
         else:
@@ -189,8 +189,8 @@ class Takeover:
         """Where the store stands and where to read on; None, and the store is empty, where all has to be copied."""
         if meta.applied is not None and meta.applied > fence:
             raise TakeoverError(
-                f"task {store.partition}: the store is at commit {meta.applied}, beyond our claim at {fence}: the commit "
-                "log has lost its end; restore it, or begin anew with a new app_id"
+                f"task {store.partition}: the store is at commit {meta.applied}, beyond our claim at {fence}: the "
+                "commit log has lost its end; restore it, or begin anew with both of them empty"
             )
         if not anew and meta.applied is not None and meta.read_from is not None and meta.read_from >= start:
             return meta.applied, meta.read_from
@@ -212,13 +212,13 @@ class Takeover:
             position, order_ms = committed.get(topic, (starts[tp], 0))
             if position < starts[tp]:
                 raise TakeoverError(
-                    f"task {partition}: {topic} was read up to offset {position} but now begins at {starts[tp]}: records "
-                    "were deleted unread; restore them, or begin anew with a new app_id"
+                    f"task {partition}: {topic} was read up to offset {position} but now begins at {starts[tp]}: "
+                    "records were deleted unread; restore them, or begin anew with commit log and store empty"
                 )
             if position > ends[tp]:
                 raise TakeoverError(
-                    f"task {partition}: {topic} was read up to offset {position} but ends at {ends[tp]}: the topic has lost "
-                    "records or is another one; restore it, or begin anew with a new app_id"
+                    f"task {partition}: {topic} was read up to offset {position} but ends at {ends[tp]}: the topic "
+                    "has lost records or is another one; restore it, or begin anew with commit log and store empty"
                 )
             positions[topic] = (position, order_ms)
         return positions

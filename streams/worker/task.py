@@ -1,10 +1,10 @@
 """One task: partition p of every input topic, one owner, one order, one clock, one transaction per chunk.
 
-    fetched ── merge ── load (state of the touched borrowers) ── fold ── commit (one Kafka transaction) ── apply (to the store)
+    fetched ── merge ── load (touched borrowers) ── fold ── commit (one Kafka transaction) ── apply (to the store)
 
-The store is only a copy of what has been committed: nothing is computed from a state that is not exactly at our last commit, and
-nothing is folded before the last commit has been copied. Whatever leaves a transaction's outcome open ends in a take-over, which reads
-the outcome from the commit log.
+The store is only a copy of what has been committed: nothing is computed from a state that is not exactly at our last
+commit, and nothing is folded before the last commit has been copied. Whatever leaves a transaction's outcome open
+ends in a take-over, which reads the outcome from the commit log.
 """
 
 import asyncio
@@ -110,8 +110,8 @@ class Task:
 
     Args:
         topics: every input topic.
-        take: takes the task over; called again after each end that leaves the outcome open. Its argument: whether to copy all of
-            the commit log anew.
+        take: takes the task over; called again after each end that leaves the outcome open. Its argument: whether
+            to copy all of the commit log anew.
         failed: told of the exception that the worker must stop for.
     """
 
@@ -173,11 +173,8 @@ class Task:
             return
         source = self._sources[fetched.topic]
         if fetched.start != source.position:
-            self._fail(
-                HandoverError(
-                    f"task {self.partition}: {fetched.topic} went on at offset {fetched.start} instead of {source.position}"
-                )
-            )
+            gap = f"{fetched.topic} went on at offset {fetched.start} instead of {source.position}"
+            self._fail(HandoverError(f"task {self.partition}: {gap}"))
             return
         source.position = fetched.position
         source.end = fetched.end
@@ -328,7 +325,7 @@ class Task:
         return chunk
 
     def _throttle(self, topic: str, source: _Source) -> None:
-        """Shut a topic whose buffer is full, open it again at half. The topic a merge waits for is empty, hence open."""
+        """Shut a topic whose buffer is full, open it at half. The topic that a merge waits for is empty, hence open."""
         records = self._merge.buffered(topic)
         full = records >= self._limits.records or source.waiting_bytes >= _BUFFER_BYTES
         low = records <= self._limits.records // 2 and source.waiting_bytes <= _BUFFER_BYTES // 2
@@ -412,7 +409,10 @@ class Task:
         return positions
 
     def _adapt(self, fold_s: float, taken: int) -> None:
-        """Let a chunk hold what folds in FOLD_LEAST_S to FOLD_MOST_S: longer ones delay the others, shorter ones cost commits."""
+        """Let a chunk hold what folds in FOLD_LEAST_S to FOLD_MOST_S.
+
+        Longer ones delay the other tasks, shorter ones cost more commits.
+        """
         if fold_s > FOLD_MOST_S:
             self._limit = max(_LIMIT_LEAST, int(self._limit * FOLD_MOST_S / fold_s))
         elif fold_s < FOLD_LEAST_S and taken >= self._limit:

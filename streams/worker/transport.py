@@ -1,15 +1,18 @@
-"""The chunk transport: how records come from Kafka to a task. Every private part of Faust that is replaced is replaced here.
+"""The chunk transport: how records come from Kafka to a task. Every private part of Faust that is replaced is
+replaced here.
 
 Faust hands over one message per record, commits offsets by itself and seeks to what it has committed. Here
 
-- one Faust message carries all that one fetch brought for a topic-partition (`Fetched`), with how far it reaches and where
-  the log ends (last stable offset) as of that fetch: without it a task cannot know that a topic has nothing more to say;
-- reading starts where a task says (`Inlet.seek`), and only there: nothing is handed over before, and each seek begins a
+- one Faust message carries all that one fetch brought for a topic-partition (`Fetched`), with how far it reaches and
+  where the log ends (last stable offset) as of that fetch: without it a task cannot know that a topic has nothing
+  more to say;
+- reading starts where a task says (`Inlet.seek`), and only there: nothing is handed over before, and each seek begins
+  a
   new session, so that records fetched for an earlier one are recognised;
 - group offsets are written for lag tools only.
 
-Faust's consumer lives in a thread with a loop of its own (it keeps the group membership alive while the engine computes);
-methods whose name ends in `_in_thread` run there.
+Faust's consumer lives in a thread with a loop of its own (it keeps the group membership alive while the engine
+computes); methods whose name ends in `_in_thread` run there.
 """
 
 import asyncio
@@ -46,8 +49,9 @@ T = TypeVar("T")
 class Fetched(NamedTuple):
     """What one fetch brought for a topic-partition.
 
-    It covers the offsets from `start` up to `position` (exclusive), markers and aborted records included; `records` are the
-    committed ones among them. `end` is the last stable offset as of the newest fetch response, None while there was none.
+    It covers the offsets from `start` up to `position` (exclusive), markers and aborted records included; `records`
+    are the committed ones among them. `end` is the last stable offset as of the newest fetch response, None while
+    there was none.
     """
 
     topic: str
@@ -113,7 +117,7 @@ class ChunkThread(driver.AIOKafkaConsumerThread):
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
         with fetcher._subscriptions.fetch_context():
-            # With no partition asked for, aiokafka would return those of all; a poll all the same keeps us in the group.
+            # With no partition asked for aiokafka would return those of all; but the poll keeps us in the group.
             if not active_partitions:
                 return []
             brought = await fetcher.fetched_records(active_partitions, timeout=timeout, max_records=max_records)
@@ -269,7 +273,8 @@ class ChunkConsumer(driver.Consumer):
         """See `on_buffer_full`."""
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Faust only logs what it takes for a stall, from offsets that mean nothing here; see `streams.worker.watchdog`."""
+        """Faust only logs what it takes for a stall, from offsets that mean nothing here; see
+        `streams.worker.watchdog`."""
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         self._open.clear()

@@ -1,7 +1,7 @@
 """The watchdog: a thread of the operating system that ends the process when it no longer gets on.
 
-A consumer that slowly dies looks idle from inside. So work that stands still, and an event loop that stands still, end the process
-with the stacks of all threads on stderr; the supervisor starts it anew.
+A consumer that slowly dies looks idle from inside. So work that stands still, and an event loop that stands still,
+end the process with the stacks of all threads on stderr; the supervisor starts it anew.
 """
 
 import faulthandler
@@ -38,7 +38,8 @@ class Watchdog:
         self._thread.start()
 
     def beat(self, stalled_s: float) -> None:
-        """Called from the event loop, several times in `stuck_s`: it turns, and work has not got on for `stalled_s`."""
+        """Called from the event loop, several times in `stuck_s`: it turns, and work has not got on for
+        `stalled_s`."""
         self._stalled_s = stalled_s
         self._beat_s = time.monotonic()
 
