@@ -1,0 +1,420 @@
+"""The command line.
+
+An error is one line on stderr and an exit code: 1 for what could not be done, 2 for a command line that cannot be read,
+130 for Ctrl-C. What a command needs is imported when it runs, so that each starts at once.
+"""
+
+import asyncio
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from streams.config import Settings
+    from streams.worker.findings import Finding
+
+_INTERRUPTED = 130
+app = typer.Typer(
+    name="duewatch",
+    help="Post-loan credit watch: how overdue each loan is, how behaviour has changed, and what to do about it.\n\n"
+    "Settings come from DUEWATCH_* in the environment (see `duewatch config show`); flags win.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _group(name: str, text: str) -> typer.Typer:
+    group = typer.Typer(help=text, no_args_is_help=True)
+    app.add_typer(group, name=name)
+    return group
+
+
+topics = _group("topics", "Create the Kafka topics, or check those that are there.")
+config = _group("config", "The settings in force.")
+policy_group = _group("policy", "Policies: what a risk analyst decides, as one file.")
+schemas_group = _group("schemas", "JSON Schema and AsyncAPI of every message.")
+import_group = _group("import", "Turn real data into a recording.")
+
+_Json = Annotated[bool, typer.Option("--json", help="Write JSON for a program to read.")]
+_Broker = Annotated[str | None, typer.Option(help="Kafka bootstrap servers, HOST:PORT[,HOST:PORT...].")]
+_RecordingPath = Annotated[Path, typer.Argument(help="A folder, or a .jsonl[.gz|.zst] file.", show_default=False)]
+_Policy = Annotated[
+    str,
+    typer.Option(help="`standard`, a policy file (activations in the recording are then ignored), or `recorded`."),
+]
+_Workers = Annotated[int, typer.Option(min=1, help="Processes that share the partitions; the outputs are the same.")]
+_NewRecording = Annotated[
+    Path, typer.Option(help="Where to write the recording: a folder, or a .jsonl[.gz|.zst] file.", show_default=False)
+]
+_Rate = Annotated[float | None, typer.Option(help="Events a second.  [default: as fast as the broker takes them]")]
+
+
+def main() -> NoReturn:
+    """The program `duewatch`."""
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain once more when it closes it.
+        sys.stdout = None
+        code = 0
+    except typer.TyperException as error:
+        message = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
+        # A group without a command has shown its help instead.
+        code = _fail(f"{message} (see --help)", 2) if message else 2
+    except Exception as error:
+        if not isinstance(error, _told()):
+            raise
+        code = _fail(str(error))
+    if code == _INTERRUPTED:
+        _fail("interrupted")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int = 1) -> int:
+    print(f"duewatch: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _told() -> tuple[type[Exception], ...]:
+    """Exceptions whose message is meant for the user; any other is a defect and shows where it happened."""
+    from streams.config import ConfigError
+    from streams.engine.state import StateError
+    from streams.policy.loader import PolicyError
+    from streams.replay.explain import ExplainError
+    from streams.replay.manifest import RecordingError
+    from streams.store.contract import StoreError
+    from streams.worker.commitlog import CommitLogError
+    from streams.worker.topics import BrokerError
+
+    return ConfigError, StateError, PolicyError, ExplainError, RecordingError, StoreError, CommitLogError, BrokerError
+
+
+def _settings(**flags: Any) -> "Settings":
+    from streams.config import load_settings
+
+    return load_settings(**flags)
+
+
+def _print_json(value: Any) -> None:
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def _print_findings(findings: Iterable["Finding"], as_json: bool) -> None:
+    """Print what was found; exit code 1 where there is an error among it."""
+    from streams.worker.findings import failed
+
+    findings = list(findings)
+    if as_json:
+        _print_json(findings)
+    else:
+        for finding in findings:
+            print(finding.line)
+    raise typer.Exit(1 if failed(findings) else 0)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"duewatch {version('duewatch')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _duewatch(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+# --- running the service ------------------------------------------------------------------------------------------
+
+
+class _Clock(StrEnum):
+    worker = "worker"
+    external = "external"
+
+
+@app.command()
+def worker(
+    broker: _Broker = None,
+    policy: Annotated[str | None, typer.Option(help="A shipped policy's name or the path of a policy file.")] = None,
+    clock: Annotated[_Clock | None, typer.Option(help="Who writes ticks: the workers, or who produces events.")] = None,
+) -> None:
+    """Watch: read the input topics, keep state in Redis, write warnings and limit adjustments.
+
+    Start as many as there are partitions, on as many machines as you like; each takes its share. Stop one with Ctrl-C
+    or SIGTERM: it finishes its transaction first. Metrics are on http://127.0.0.1:9464/metrics (DUEWATCH_HTTP_PORT).
+    """
+    from streams.log import start_logging
+    from streams.worker.app import run_worker
+
+    settings = _settings(broker=broker, policy=policy, clock=None if clock is None else clock.value)
+    start_logging(settings)
+    raise typer.Exit(run_worker(settings))
+
+
+@app.command()
+def doctor(broker: _Broker = None, as_json: _Json = False) -> None:
+    """Check policy, broker, topics, Redis and clocks: a line each, what is wrong and how to mend it.
+
+    Writes nothing. The exit code is 1 if a worker could not run here.
+    """
+    from streams.worker.doctor import examine
+
+    _print_findings(asyncio.run(examine(_settings(broker=broker))), as_json)
+
+
+@config.command("show")
+def config_show(as_json: _Json = False) -> None:
+    """Show every setting with its variable and value; secrets are masked."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from streams.config import PREFIX, Settings, shown
+
+    values = shown(_settings())
+    if as_json:
+        _print_json(values)
+        return
+    table = Table(Column("variable", no_wrap=True), "value", "what it is", box=None, header_style="bold")
+    for name, value in values.items():
+        text = "" if value is None else str(value)
+        table.add_row(f"{PREFIX}{name.upper()}", text, Settings.model_fields[name].description or "")
+    Console().print(table)
+
+
+@topics.command("create")
+def topics_create(
+    broker: _Broker = None,
+    partitions: Annotated[int, typer.Option(min=1, help="Of each topic: there can be as many workers.")] = 12,
+    as_json: _Json = False,
+) -> None:
+    """Create every topic that is not there; those that are stay as they are."""
+    from streams.worker.topics import create_topics, open_admin
+
+    async def run() -> list["Finding"]:
+        async with open_admin(_settings(broker=broker)) as admin:
+            return await create_topics(admin, partitions)
+
+    _print_findings(asyncio.run(run()), as_json)
+
+
+@topics.command("check")
+def topics_check(broker: _Broker = None, as_json: _Json = False) -> None:
+    """Check that the topics have the partitions and settings that the service relies on. Changes nothing."""
+    from streams.worker.topics import check_topics, open_admin
+
+    async def run() -> list["Finding"]:
+        async with open_admin(_settings(broker=broker)) as admin:
+            return await check_topics(admin)
+
+    _print_findings(asyncio.run(run()), as_json)
+
+
+# --- recordings ---------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def simulate(
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write a recording here, and ground_truth.parquet beside it.", show_default=False),
+    ] = None,
+    broker: Annotated[str | None, typer.Option(help="Send to this Kafka instead; stop with Ctrl-C.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same events.")] = 1,
+    borrowers: Annotated[int, typer.Option(min=1, help="How many.")] = 1_000,
+    events: Annotated[int | None, typer.Option(min=1, help="About how many.  [default: 100,000 into --out]")] = None,
+    rate: _Rate = None,
+    as_json: _Json = False,
+) -> None:
+    """Invent a population of borrowers and what happens to them: habits that drift into trouble, outages, fraud rings.
+
+    Time comes with the events, faster than life: workers that read them from Kafka need --clock external.
+    """
+    from streams.replay.simulate import writing
+
+    if (out is None) == (broker is None):
+        raise typer.BadParameter("give either --out or --broker")
+    if out is not None:
+        if rate is not None:
+            raise typer.BadParameter("--rate goes with --broker")
+        records = writing.simulate(seed, borrowers, 100_000 if events is None else events, out)
+        where = str(out)
+    else:
+        settings = _settings(broker=broker)
+        sent = writing.simulate_into_kafka(settings, seed, borrowers, rate=rate, events=events)
+        records, where = asyncio.run(sent).records, settings.broker
+    if as_json:
+        _print_json({"records": records})
+    else:
+        print(f"{records:,} records written to {where}")
+
+
+@app.command()
+def record(
+    out: _NewRecording,
+    broker: _Broker = None,
+    since: Annotated[str | None, typer.Option("--from", help="From this moment on (ISO 8601), by timestamp.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Up to before this moment (ISO 8601).")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Write what the input topics and the commit log hold at this moment to a recording.
+
+    A replay of it then repeats, byte for byte, what the workers decided.
+    """
+    from streams.replay.moment import parse_moment
+    from streams.replay.record import record
+
+    from_ms = None if since is None else parse_moment("--from", since)
+    until_ms = None if until is None else parse_moment("--until", until)
+    records = asyncio.run(record(_settings(broker=broker), out, from_ms=from_ms, until_ms=until_ms))
+    if as_json:
+        _print_json({"records": records})
+    else:
+        print(f"{records:,} records written to {out}")
+
+
+@app.command()
+def produce(
+    recording: _RecordingPath,
+    broker: _Broker = None,
+    rate: _Rate = None,
+    speed: Annotated[float | None, typer.Option(help="How many times faster than recorded.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Send a recording's input records into Kafka: same partitions, timestamps, keys and bytes.
+
+    Its ticks are among them: workers that read them need --clock external.
+    """
+    from streams.replay.produce import produce
+    from streams.replay.recording import Recording
+
+    if rate is not None and speed is not None:
+        raise typer.BadParameter("give --rate or --speed, not both")
+    if any(pace is not None and pace <= 0 for pace in (rate, speed)):
+        raise typer.BadParameter("--rate and --speed must be more than 0")
+    with Recording.open(recording) as opened:
+        produced = asyncio.run(produce(opened, _settings(broker=broker), rate=rate, speed=speed))
+    if as_json:
+        _print_json(produced)
+        return
+    print(f"{produced.records:,} records sent")
+    if not produced.same_offsets:
+        print("the topics were not empty: outputs will name other offsets than a replay of the recording does")
+
+
+@app.command()
+def replay(
+    recording: _RecordingPath,
+    out: Annotated[Path, typer.Option(help="Folder for the outputs; a replay's own is replaced.", show_default=False)],
+    policy: _Policy = "standard",
+    workers: _Workers = 1,
+    as_json: _Json = False,
+) -> None:
+    """Run a recording through the engine, without Kafka or Redis, into one file of outputs per topic.
+
+    The same recording and policy give the same bytes. Writes OUT/<topic>.jsonl, OUT/<topic>.dlq.jsonl where records
+    were refused, and OUT/summary.json.
+    """
+    from streams.replay.replay import replay
+
+    summary = replay(recording, policy, out, workers)
+    if as_json:
+        _print_json(summary)
+        return
+    print(f"{summary.events:,} events, {summary.events_per_s:,.0f} a second, policy {summary.policy.id}")
+    for topic, count in summary.by_topic.items():
+        print(f"{count:>12,}  {topic}")
+    for reason, count in summary.dead_letters_by_reason.items():
+        print(f"{count:>12,}  refused: {reason}")
+    print(f"{out}: sha256 {summary.output_sha256}")
+
+
+@app.command()
+def explain(
+    recording: Annotated[Path, typer.Option(help="A folder, or a .jsonl[.gz|.zst] file.", show_default=False)],
+    borrower: Annotated[str, typer.Option(help="The borrower's id.", show_default=False)],
+    at: Annotated[
+        str | None, typer.Option(help="The moment, as 2026-03-01T00:00:00+08:00.  [default: the end]")
+    ] = None,
+    policy: _Policy = "standard",
+    as_json: _Json = False,
+) -> None:
+    """Show one borrower as of a moment: loans, days past due, features, score, standing, and why it was so decided."""
+    from streams.replay.explain import explain
+    from streams.replay.moment import parse_moment
+
+    found = explain(recording, borrower, None if at is None else parse_moment("--at", at), policy)
+    if as_json:
+        _print_json(found)
+        return
+    from rich.console import Console
+
+    from streams.replay.explained_text import render
+
+    Console().print(render(found))
+
+
+# --- policies and schemas -----------------------------------------------------------------------------------------
+
+
+@policy_group.command("lint")
+def policy_lint(
+    policy: Annotated[str, typer.Argument(help="A policy file, or a shipped policy's name.", show_default=False)],
+    as_json: _Json = False,
+) -> None:
+    """Check a policy file: every mistake with its line, and what to do about it."""
+    from streams.policy.loader import PolicyError, digest, load
+
+    try:
+        loaded = load(policy)
+    except PolicyError as error:
+        if as_json:
+            _print_json({"errors": error.all_errors})
+        else:
+            for line in error.all_errors:
+                print(line, file=sys.stderr)
+        raise typer.Exit(1) from None
+    if as_json:
+        _print_json({"errors": [], "id": loaded.id, "digest": digest(loaded)})
+    else:
+        print(f"{policy}: policy {loaded.id}, {digest(loaded)}")
+
+
+@schemas_group.command("export")
+def schemas_export(
+    out: Annotated[Path | None, typer.Option(help="Folder to write to.  [default: the package's own]")] = None,
+) -> None:
+    """Write JSON Schema of every message and the AsyncAPI document."""
+    from schemas import export
+
+    export.write(export.FOLDER if out is None else out)
+
+
+@schemas_group.command("check")
+def schemas_check() -> None:
+    """Check that the published schemas are those of the wire types; lists what is stale, exit code 1 then."""
+    from schemas import export
+
+    stale = export.stale()
+    for name in stale:
+        print(f"duewatch: schemas/{name}: stale; run duewatch schemas export", file=sys.stderr)
+    raise typer.Exit(1 if stale else 0)
+
+
+if __name__ == "__main__":
+    main()

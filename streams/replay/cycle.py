@@ -1,0 +1,151 @@
+"""A task without Kafka: the records of a recording, chunk by chunk, through the chunk cycle with its state in memory.
+
+Replay, explain and the tests drive the engine through here, and only here. What comes out does not depend on where a
+chunk ends; it is the same as from a worker, whose ranges the commit log tells where the recording holds it.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from heapq import heappop, heappush
+
+from schemas.topics import COMMITS, INPUTS
+from streams.engine.chunk import SWEEP_LIMIT, Folded, TaskState, Wake
+from streams.engine.fold import Engine
+from streams.engine.order import LogRecord, Merge, Ordered
+from streams.replay.recording import Recording
+from streams.worker import commitlog
+
+CHUNK_RECORDS = 4_000
+
+Bounds = Mapping[str, int]
+"""Per input topic the offset before which its records may be taken."""
+
+
+class LocalTask:
+    """The state of one task in this process. `task` is what it knows beyond its borrowers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.task = TaskState()
+        self._states: dict[str, bytes] = {}
+        self._moments: dict[str, int] = {}
+        # Wake-ups by moment; those that were moved since stay in it until their old moment comes up.
+        self._wakes: list[Wake] = []
+
+    def fold(self, chunk: Sequence[Ordered]) -> Iterator[Folded]:
+        """Fold the whole chunk, and the sweeps that its ticks begin, in as many passes as that takes."""
+        rest = chunk
+        while rest or self.task.sweep is not None:
+            folded = self._pass(rest)
+            rest = rest[folded.taken :]
+            yield folded
+
+    def state(self, borrower_id: str) -> bytes | None:
+        """The packed state of a borrower, None if it has none."""
+        return self._states.get(borrower_id)
+
+    def _pass(self, chunk: Sequence[Ordered]) -> Folded:
+        needs = self.engine.needs(self.task, chunk)
+        due = [] if needs.due_until_ms is None else self._take_due(needs.due_until_ms)
+        states = self._states
+        blobs = {name: states.get(name) for name in needs.borrowers}
+        for _, name in due:
+            blobs[name] = states[name]
+        folded = self.engine.fold(self.task, chunk, blobs, due)
+        states.update(folded.changed)
+        for name, moment in folded.wakes.items():
+            self._wake(name, moment)
+        for moment, name in due:
+            if self._moments.get(name) == moment:
+                heappush(self._wakes, (moment, name))
+        self.task = folded.task
+        return folded
+
+    def _take_due(self, until_ms: int) -> list[Wake]:
+        wakes, moments = self._wakes, self._moments
+        due: list[Wake] = []
+        while wakes and wakes[0][0] <= until_ms and len(due) <= SWEEP_LIMIT:
+            wake = heappop(wakes)
+            # Moved away and back to the same moment, a wake-up stands in the heap twice.
+            if moments.get(wake[1]) == wake[0] and (not due or due[-1] != wake):
+                due.append(wake)
+        return due
+
+    def _wake(self, name: str, moment: int | None) -> None:
+        if moment is None:
+            self._moments.pop(name, None)
+        else:
+            self._moments[name] = moment
+            heappush(self._wakes, (moment, name))
+
+
+class _Source:
+    """The records of one topic that have not been taken yet, a batch at a time."""
+
+    def __init__(self, batches: Iterator[list[LogRecord]]) -> None:
+        self._batches = batches
+        self._next = self._batch()
+
+    def _batch(self) -> list[LogRecord]:
+        return next((batch for batch in self._batches if batch), [])
+
+    def ended(self, bound: int | None) -> bool:
+        return not self._next or (bound is not None and self._next[0].offset >= bound)
+
+    def read(self, bound: int | None) -> list[LogRecord]:
+        batch = self._next
+        if bound is None or batch[-1].offset < bound:
+            self._next = self._batch()
+            return batch
+        end = bisect_left(batch, bound, key=_offset)
+        self._next = batch[end:]
+        return batch[:end]
+
+
+def _offset(record: LogRecord) -> int:
+    return record.offset
+
+
+class _Feed:
+    """The inputs of one task, merged as the worker merges them."""
+
+    def __init__(self, recording: Recording, partition: int) -> None:
+        self._sources = {topic: _Source(recording.batches(topic, partition)) for topic in INPUTS}
+        self._merge = Merge(INPUTS, {})
+
+    def take(self, limit: int, bounds: Bounds | None) -> list[Ordered]:
+        """The next records in order, all of them within `bounds`; none when there are no more."""
+        complete = []
+        for topic, source in self._sources.items():
+            bound = None if bounds is None else bounds.get(topic, 0)
+            if self._merge.buffered(topic) == 0 and not source.ended(bound):
+                self._merge.push(topic, source.read(bound))
+            if source.ended(bound):
+                complete.append(topic)
+        return self._merge.take(complete, limit)
+
+
+def chunks(recording: Recording, partition: int, limit: int = CHUNK_RECORDS) -> Iterator[list[Ordered]]:
+    """The records of one task in its order, at most `limit` at a time.
+
+    Where the recording holds the task's commit log, they are merged within the range of one commit after the other: a
+    record that arrived late at the worker comes as late here. What no commit covers comes last.
+
+    Raises:
+        RecordingError: a file of the recording cannot be read.
+        CommitLogError: its commit log cannot be read.
+    """
+    feed = _Feed(recording, partition)
+    for bounds in _ranges(recording, partition):
+        while chunk := feed.take(limit, bounds):
+            yield chunk
+    while chunk := feed.take(limit, None):
+        yield chunk
+
+
+def _ranges(recording: Recording, partition: int) -> Iterator[Bounds]:
+    log = commitlog.Reader(partition)
+    for record in recording.records(COMMITS, partition):
+        committed = log.feed(record.offset, record.value)
+        if committed is not None:
+            yield {topic: offset for topic, (offset, _) in committed.record.positions.items()}

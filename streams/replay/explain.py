@@ -1,0 +1,325 @@
+"""Explain: one borrower out of a recording, as of a moment, with all that was decided and why.
+
+Only this borrower's events and the control events are folded: borrowers are independent of each other, so that what
+comes out for this one is what a replay writes, byte for byte.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import Struct
+
+from schemas.outbound import Amounts, DpdDetail, Subtotals
+from schemas.partitioning import partition_of
+from schemas.topics import CONTROL, INPUTS
+from streams.engine import delinquency, features
+from streams.engine.calendar import iso_day
+from streams.engine.decide import Judge
+from streams.engine.delinquency import Position
+from streams.engine.features import FEATURES
+from streams.engine.fold import Engine
+from streams.engine.limits import status_of
+from streams.engine.loan import UNPAID, Loan, instalments
+from streams.engine.order import Ordered
+from streams.engine.score import scored
+from streams.engine.standing import Standing
+from streams.engine.state import Borrower, unpack
+from streams.policy.compiler import SUBTOTALS
+from streams.policy.model import LEVELS, Band
+from streams.replay.cycle import LocalTask, chunks
+from streams.replay.moment import iso_moment
+from streams.replay.outputs import PolicyUsed
+from streams.replay.recording import Recording, RecordingError
+from streams.replay.replay import rules_of, tasks_of
+
+
+class ExplainError(Exception):
+    """There is nothing to explain; the message is one line: what is missing, how to mend it."""
+
+
+class InstalmentShown(Struct, frozen=True):
+    """One row of a schedule; `paid_on` is the day it became fully paid, `set_by` the event that set the row."""
+
+    no: int
+    due_on: str
+    status: Literal["unpaid", "paid", "replaced"]
+    paid_on: str | None
+    unpaid: Amounts
+    set_by: str
+
+
+class LoanShown(Struct, frozen=True):
+    loan_id: str
+    product: str
+    pool_id: str | None
+    currency: str
+    status: Literal["open", "closed", "written_off"]
+    disbursed_on: str
+    bucket: str
+    dpd: DpdDetail
+    outstanding: Amounts
+    overdue: Amounts
+    unapplied_minor: int
+    received_minor: int
+    reversed_minor: int
+    allocated_minor: int
+    instalments: list[InstalmentShown]
+
+
+class BandShown(Struct, frozen=True):
+    """lower <= value < upper; None is open. Both are None where the value is unknown."""
+
+    lower: int | None
+    upper: int | None
+
+
+class FactorShown(Struct, frozen=True):
+    factor: str
+    reason: str
+    subtotal: str
+    value: int | None
+    band: BandShown
+    points: int
+
+
+class ScoreShown(Struct, frozen=True):
+    """The score of the features shown: `base` and the points of all factors."""
+
+    score: int
+    tier: str
+    probability_bp: int
+    base: int
+    subtotals: Subtotals
+    factors: list[FactorShown]
+
+
+class StandingShown(Struct, frozen=True):
+    """As of the last judgement: a borrower is judged after its own events and at its own wake-ups, so that `score` may
+    be older than the score of the features shown. `score` and `tier` are None before the first, limit fields without a
+    limit."""
+
+    level: str
+    score: int | None
+    tier: str | None
+    limit_status: str | None
+    limit_minor: int | None
+    limit_seq: int | None
+    currency: str | None
+
+
+class Explained(Struct, frozen=True):
+    """A borrower as of a moment. `zone` is that of the dates, `clock` the moment of the last tick; `decisions` are all
+    events emitted for the borrower until then, as a replay writes them."""
+
+    borrower_id: str
+    as_of: str
+    zone: str
+    business_date: str
+    clock: str | None
+    policy: PolicyUsed
+    segment: str | None
+    loans: list[LoanShown]
+    features: dict[str, int | None]
+    score: ScoreShown
+    standing: StandingShown
+    decisions: list[msgspec.Raw]
+
+
+def explain(source: str | Path, borrower_id: str, at_ms: int | None = None, policy: str = "standard") -> Explained:
+    """The borrower after every record with an order time up to `at_ms` (None: of the whole recording).
+
+    Raises:
+        ExplainError: nothing is known of the borrower, then or at all.
+        PolicyError, RecordingError, CommitLogError: the policy, the recording or its commit log cannot be used.
+    """
+    rules = rules_of(policy)
+    with Recording.open(source) as recording:
+        partition = _task_of(recording, borrower_id)
+        engine = Engine(rules.policy, partitions=recording.partition_count(), recorded_policies=rules.recorded)
+        task = LocalTask(engine)
+        decisions: list[msgspec.Raw] = []
+        key = borrower_id.encode()
+        as_of_ms = 0
+        for last_ms, own in _own_records(recording, partition, key, at_ms):
+            as_of_ms = max(as_of_ms, last_ms)
+            for folded in task.fold(own):
+                decisions += [msgspec.Raw(output.value) for output in folded.outputs if output.key == key]
+        blob = task.state(borrower_id)
+        if blob is None:
+            raise ExplainError(
+                "no event of this borrower was accepted up to then: ask for a later --at, or look for dead letters"
+            )
+        return _explained(borrower_id, unpack(blob), task, as_of_ms if at_ms is None else at_ms, decisions)
+
+
+def _task_of(recording: Recording, borrower_id: str) -> int:
+    """The partition whose task knows the borrower."""
+    key = borrower_id.encode()
+    count = recording.partition_count()
+    among = tasks_of(recording) if count is None else [partition_of(key, count)]
+    found = [partition for partition in among if key in _keys(recording, [partition])]
+    if not found:
+        known = len(_keys(recording, tasks_of(recording)))
+        raise ExplainError(f"{recording.path}: holds no event of this borrower (it holds {known} borrowers)")
+    if len(found) > 1:
+        numbers = ", ".join(map(str, found))
+        raise RecordingError(
+            f"{recording.path}: has events of this borrower on partitions {numbers}, each with a state of its own: "
+            "record its topics with equal partition counts and one partitioner"
+        )
+    return found[0]
+
+
+def _keys(recording: Recording, partitions: list[int]) -> set[bytes]:
+    return {
+        record.key
+        for topic in INPUTS
+        if topic != CONTROL
+        for partition in partitions
+        for batch in recording.batches(topic, partition)
+        for record in batch
+        if record.key is not None
+    }
+
+
+def _own_records(
+    recording: Recording, partition: int, key: bytes, at_ms: int | None
+) -> Iterator[tuple[int, list[Ordered]]]:
+    """(order time reached, records of `key` and of control), until the first record after `at_ms`."""
+    for chunk in chunks(recording, partition):
+        end = len(chunk) if at_ms is None else bisect_right(chunk, at_ms, key=_order_ms)
+        if end:
+            yield chunk[end - 1][0], [found for found in chunk[:end] if found[1] == CONTROL or found[3].key == key]
+        if end < len(chunk):
+            return
+
+
+def _order_ms(ordered: Ordered) -> int:
+    return ordered[0]
+
+
+# --- what is shown ------------------------------------------------------------------------------------------------
+
+
+def _explained(
+    borrower_id: str, borrower: Borrower, task: LocalTask, as_of_ms: int, decisions: list[msgspec.Raw]
+) -> Explained:
+    judge = task.engine.judge_of(task.task)
+    day = judge.calendar.day(as_of_ms)
+    zone = ZoneInfo(judge.calendar.zone)
+    loans = borrower.facts.loans
+    positions = {name: delinquency.position(loan, day, judge.policy.facts) for name, loan in loans.items()}
+    still_open = [position for position in positions.values() if not position.ended]
+    values = features.evaluate(
+        borrower.facts.windows,
+        loans.values(),
+        as_of_ms,
+        judge.calendar,
+        max((position.managed for position in still_open), default=None),
+        max((position.contractual for position in still_open), default=None),
+    )
+    profile = borrower.facts.profile
+    clock_ms = task.task.clock_ms
+    return Explained(
+        borrower_id=borrower_id,
+        as_of=iso_moment(as_of_ms, zone),
+        zone=judge.calendar.zone,
+        business_date=iso_day(day),
+        clock=None if clock_ms is None else iso_moment(clock_ms, zone),
+        policy=PolicyUsed(judge.policy.id, judge.digest),
+        segment=None if profile is None else profile.segment,
+        loans=[_loan(loan, positions[name], day, judge) for name, loan in loans.items()],
+        features={feature.name: value for feature, value in zip(FEATURES, values, strict=True)},
+        score=_score(values, judge),
+        standing=_standing(borrower.standing, judge),
+        decisions=decisions,
+    )
+
+
+def _amounts(cells: tuple[int, int, int, int]) -> Amounts:
+    penalty, fee, interest, principal = cells
+    return Amounts(principal_minor=principal, interest_minor=interest, fee_minor=fee, penalty_minor=penalty)
+
+
+def _loan(loan: Loan, position: Position, day: int, judge: Judge) -> LoanShown:
+    return LoanShown(
+        loan_id=loan.loan_id,
+        product=loan.product,
+        pool_id=loan.pool_id or None,
+        currency=loan.currency,
+        status=_status(loan, day),
+        disbursed_on=iso_day(loan.disbursed_day),
+        bucket=judge.policy.buckets[judge.compiled.bucket_index(position.managed)].name,
+        dpd=DpdDetail(
+            contractual=position.contractual,
+            managed=position.managed,
+            material=position.material,
+            principal=position.principal,
+            interest=position.interest,
+        ),
+        outstanding=_amounts(position.outstanding),
+        overdue=_amounts(position.overdue),
+        unapplied_minor=position.unapplied_minor,
+        received_minor=loan.received_minor,
+        reversed_minor=loan.reversed_minor,
+        allocated_minor=loan.allocated_minor,
+        instalments=[
+            InstalmentShown(
+                no=row.no,
+                due_on=iso_day(row.due_day),
+                status="paid" if row.paid_day >= 0 else "unpaid" if row.paid_day == UNPAID else "replaced",
+                paid_on=iso_day(row.paid_day) if row.paid_day >= 0 else None,
+                unpaid=_amounts(row.unpaid),
+                set_by=row.set_by,
+            )
+            for row in instalments(loan)
+        ],
+    )
+
+
+def _status(loan: Loan, day: int) -> Literal["open", "closed", "written_off"]:
+    if 0 <= loan.written_off_day <= day:
+        return "written_off"
+    return "closed" if 0 <= loan.closed_day <= day else "open"
+
+
+def _score(values: list[int | None], judge: Judge) -> ScoreShown:
+    card = judge.policy.score
+    result = scored(judge.compiled, values)
+    shown = []
+    for at, factor in enumerate(card.factors):
+        value = values[judge.compiled.factor_features[at]]
+        band = _band(factor.bands, value)
+        shown.append(FactorShown(factor.feature, factor.reason, factor.subtotal, value, band, result.points[at]))
+    return ScoreShown(
+        score=result.score,
+        tier=card.tiers[result.tier].name,
+        probability_bp=card.tiers[result.tier].probability_bp,
+        base=card.base,
+        subtotals=Subtotals(**dict(zip(SUBTOTALS, result.subtotals, strict=True))),
+        factors=shown,
+    )
+
+
+def _band(bands: tuple[Band, ...], value: int | None) -> BandShown:
+    if value is None:
+        return BandShown(None, None)
+    band = next(band for band in bands if band.upper is None or value < band.upper)
+    return BandShown(band.lower, band.upper)
+
+
+def _standing(standing: Standing, judge: Judge) -> StandingShown:
+    limit = standing.limit
+    return StandingShown(
+        level=LEVELS[standing.level],
+        score=standing.score if standing.judged else None,
+        tier=judge.policy.score.tiers[standing.tier].name if standing.judged else None,
+        limit_status=None if limit is None else status_of(judge.policy.limits, limit.rung),
+        limit_minor=None if limit is None else limit.minor,
+        limit_seq=None if limit is None else limit.seq,
+        currency=None if limit is None else limit.currency,
+    )

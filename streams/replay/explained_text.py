@@ -1,0 +1,144 @@
+"""An explanation for the eye of a collections officer."""
+
+import json
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from streams.engine.features import FEATURE_INDEX, FEATURES
+from streams.replay.explain import Explained, LoanShown
+from streams.replay.moment import iso_moment
+
+_FRACTION_DIGITS = {
+    **dict.fromkeys(("CLP", "ISK", "JPY", "KRW", "PYG", "UGX", "VND", "XAF", "XOF", "XPF"), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+}
+"""ISO 4217: digits after the point, where they are not two."""
+
+
+def money(minor: int, currency: str) -> str:
+    """An amount as people write it: 1,200.00 CNY."""
+    digits = _FRACTION_DIGITS.get(currency, 2)
+    return f"{Decimal(minor).scaleb(-digits):,.{digits}f} {currency}"
+
+
+def render(found: Explained) -> RenderableType:
+    """The explanation as rich text."""
+    parts: list[RenderableType] = [*_heading(found)]
+    for loan in found.loans:
+        parts += [Text(), *_loan(loan)]
+    parts += [Text(), _score(found), Text(), *_decisions(found)]
+    return Group(*parts)
+
+
+def _heading(found: Explained) -> list[RenderableType]:
+    standing = found.standing
+    clock = "no tick yet: nothing has been judged" if found.clock is None else f"last tick {found.clock}"
+    lines = [
+        f"Borrower {found.borrower_id}" + (f", {found.segment}" if found.segment else ""),
+        f"as of {found.as_of} (business date {found.business_date}; {clock}); policy {found.policy.id}",
+        f"warning level: {standing.level}",
+    ]
+    if standing.limit_minor is not None and standing.currency is not None:
+        lines.append(f"limit: {money(standing.limit_minor, standing.currency)}, {standing.limit_status}")
+    return [Text(lines[0], style="bold"), *(Text(line) for line in lines[1:])]
+
+
+def _loan(loan: LoanShown) -> list[RenderableType]:
+    dpd = loan.dpd
+    title = (
+        f"Loan {loan.loan_id} ({loan.product}, {loan.status}): {loan.bucket}, "
+        f"{dpd.contractual} days past due (managed {dpd.managed}, material {dpd.material}; "
+        f"principal {dpd.principal}, interest {dpd.interest})"
+    )
+    table = Table("", "principal", "interest", "fee", "penalty", box=None, header_style="dim")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, amounts in (("outstanding", loan.outstanding), ("overdue", loan.overdue)):
+        cells = (amounts.principal_minor, amounts.interest_minor, amounts.fee_minor, amounts.penalty_minor)
+        table.add_row(name, *(money(minor, loan.currency) for minor in cells))
+    unpaid = [row for row in loan.instalments if row.status == "unpaid"]
+    received, back = money(loan.received_minor, loan.currency), money(loan.reversed_minor, loan.currency)
+    lines = [
+        f"received {received}, reversed {back}, not yet applied {money(loan.unapplied_minor, loan.currency)}",
+        f"instalments: {len(unpaid)} of {len(loan.instalments)} unpaid"
+        + (f", the oldest due on {unpaid[0].due_on}" if unpaid else ""),
+    ]
+    return [Text(title, style="bold"), table, *(Text(line) for line in lines)]
+
+
+def _score(found: Explained) -> RenderableType:
+    score = found.score
+    title = f"Score {score.score}, tier {score.tier}: {score.base} and"
+    table = Table("", "value", "band", "points", title=title, title_justify="left", box=None, header_style="dim")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for factor in sorted(score.factors, key=lambda factor: factor.points):
+        if factor.points == 0:
+            continue
+        unit = FEATURES[FEATURE_INDEX[factor.factor]].unit
+        value = "unknown" if factor.value is None else f"{factor.value:,} {unit}"
+        table.add_row(factor.factor, value, _band(factor.band.lower, factor.band.upper), f"{factor.points:+}")
+    return table
+
+
+def _band(lower: int | None, upper: int | None) -> str:
+    if lower is None:
+        return "" if upper is None else f"below {upper:,}"
+    return f"from {lower:,}" if upper is None else f"{lower:,} to below {upper:,}"
+
+
+def _decisions(found: Explained) -> list[RenderableType]:
+    if not found.decisions:
+        return [Text("Nothing was decided.")]
+    zone = ZoneInfo(found.zone)
+    parts: list[RenderableType] = [Text("Decisions", style="bold")]
+    for raw in found.decisions:
+        event = json.loads(bytes(raw))
+        parts.append(Text(f"{iso_moment(event['at_ms'], zone)}  {_what(event)}"))
+        for reason in event.get("reasons", []):
+            parts.append(Text(f"    {_reason(reason)}", style="dim"))
+        if "recovery" in event:
+            parts.append(Text(f"    way back: {_recovery(event)}", style="dim"))
+        cause = event.get("cause")
+        if cause is not None:
+            place = f"{cause['topic']}/{cause['partition']} offset {cause['offset']}"
+            parts.append(Text(f"    because of {cause['event_id']} ({place})", style="dim"))
+    return parts
+
+
+def _what(event: dict[str, Any]) -> str:
+    kind = event["type"]
+    told = ""
+    if "limit_seq" in event:
+        currency = event["currency"]
+        told = f": {money(event['from_minor'], currency)} to {money(event['to_minor'], currency)}, {event['to_status']}"
+    elif "previous_level" in event:
+        told = f": {event['previous_level']} to {event['level']}, score {event['score']}, tier {event['tier']}"
+    elif kind == "bucket_changed":
+        told = f": loan {event['loan_id']} from {event['from']} to {event['to']}"
+    elif "loan_id" in event:
+        told = f": loan {event['loan_id']}"
+    undone = f" (undoes {event['compensates']})" if "compensates" in event else ""
+    return f"{kind.replace('_', ' ')}{told}{undone}"
+
+
+def _reason(reason: dict[str, Any]) -> str:
+    threshold = "" if reason["threshold"] is None else f", threshold {reason['threshold']}"
+    points = f", {reason['points']:+} points" if reason["points"] else ""
+    proof = f", proof {', '.join(reason['evidence'])}" if reason["evidence"] else ""
+    return f"{reason['text']} ({reason['code']}: {reason['value']}{threshold}{points}{proof})"
+
+
+def _recovery(event: dict[str, Any]) -> str:
+    recovery = event["recovery"]
+    told = str(recovery["action"]).replace("_", " ")
+    if "amount_minor" in recovery:
+        told += f" {recovery['amount_minor']} minor units"
+    if "by_on" in recovery:
+        told += f" by {recovery['by_on']}"
+    return told + (f"; restored from {recovery['earliest_on']}" if "earliest_on" in recovery else "")
