@@ -40,12 +40,15 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def content_digest(event: wire.Inbound) -> int:
-    """64 bits over an event's type and fields, except its event id; an absent field counts as a null one."""
+    """64 bits over an event's type and fields, except its event id.
+
+    Null and absent fields do not count, so that an optional field that a later version adds leaves old digests alone.
+    """
     fields: list[Any] = [type(event).__name__]
     for name in event.__struct_fields__:
-        if name != "event_id":
-            value = getattr(event, name)
-            fields.append(None if value is msgspec.UNSET else value)
+        value = getattr(event, name)
+        if value is not None and value is not msgspec.UNSET and name != "event_id":
+            fields += (name, value)
     return int.from_bytes(blake2b(_encoder.encode(fields), digest_size=8).digest(), "big")
 
 
