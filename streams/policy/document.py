@@ -65,7 +65,7 @@ def parse(text: str) -> yaml.Node:
         raise Unreadable(1 if mark is None else mark.line + 1, f"not YAML ({what}); mend the syntax here") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise Unreadable(line, f"character U+{ord(error.character):04X} is not allowed; remove it") from None
+        raise Unreadable(line, f"character U+{error.character:04X} is not allowed; remove it") from None
     if node is None:
         raise Unreadable(1, "the document is empty; start from the shipped standard.yaml")
     return node
