@@ -122,8 +122,10 @@ def test_edges_follow_the_policy() -> None:
 
 @pytest.mark.parametrize(
     ("managed", "bucket"),
-    [(0, "C"), (1, "M1"), (30, "M1"), (31, "M2"), (60, "M2"), (61, "M3"), (90, "M3"), (91, "M4"), (120, "M4")]
-    + [(121, "M5"), (150, "M5"), (151, "M6"), (180, "M6"), (181, "M7"), (4_000, "M7")],
+    [
+        *[(0, "C"), (1, "M1"), (30, "M1"), (31, "M2"), (60, "M2"), (61, "M3"), (90, "M3"), (91, "M4"), (120, "M4")],
+        *[(121, "M5"), (150, "M5"), (151, "M6"), (180, "M6"), (181, "M7"), (4_000, "M7")],
+    ],
 )
 def test_buckets_at_their_edges(managed: int, bucket: str) -> None:
     assert STANDARD.buckets[compile_policy(STANDARD).bucket_index(managed)].name == bucket

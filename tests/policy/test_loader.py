@@ -411,6 +411,7 @@ def test_the_standard_policy_is_what_it_says() -> None:
         ("M4", 91, 120),
         ("M5", 121, 150),
         ("M6", 151, 180),
+        ("M7", 181, None),
     ]
     assert policy.facts.material.absolute_minor == {"CNY": 80_000, "EUR": 10_000}
     assert policy.facts.material.relative_bp == 100
