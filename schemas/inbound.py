@@ -335,7 +335,7 @@ class Tick(Inbound, frozen=True, kw_only=True, gc=False):
 
 class PolicyActivated(Inbound, frozen=True, kw_only=True, gc=False):
     policy_id: Id
-    digest: Word
+    digest: Annotated[str, Meta(min_length=1, max_length=128)]
     mode: Literal["live", "shadow", "retired"]
     body: Annotated[str, Meta(min_length=1, max_length=900 * 1024)]
     author: Id
