@@ -24,7 +24,7 @@ from streams.engine.standing import LoanStanding, Standing
 from streams.engine.state import Borrower, unpack
 from streams.engine.view import Hindsight, LoanView, View, overturned
 from streams.policy.compiler import Compiled
-from streams.policy.model import LEVELS
+from streams.policy.model import LEVELS, Policy
 
 DELINQUENCY = "delinquency"
 ARREARS_FEATURES = frozenset(
@@ -36,11 +36,22 @@ ARREARS_FEATURES = frozenset(
 class Case:
     """A borrower that a fold has opened.
 
-    `known` says whether a state was stored before, `touched` whether it has to be stored again. `retroactive` is set by
-    facts that change the past, `new_profile` by a profile that was set, until the next judgement has looked at them.
+    `known` says whether a state was stored before, `touched` whether it has to be stored again. Until the next
+    judgement has looked at them, `retroactive` is set by facts that change the past, `new_profile` by a profile that
+    was set, `more_than_windows` by any fact that is not only in the windows.
     """
 
-    __slots__ = ("borrower", "borrower_id", "features", "known", "new_profile", "retroactive", "touched", "wake_ms")
+    __slots__ = (
+        "borrower",
+        "borrower_id",
+        "features",
+        "known",
+        "more_than_windows",
+        "new_profile",
+        "retroactive",
+        "touched",
+        "wake_ms",
+    )
 
     def __init__(self, borrower_id: str, blob: bytes | None) -> None:
         self.borrower_id = borrower_id
@@ -51,6 +62,7 @@ class Case:
         self.features = FeatureCache()
         self.retroactive = False
         self.new_profile = False
+        self.more_than_windows = False
 
 
 class Judge:
@@ -68,11 +80,14 @@ class Judge:
             for at, factor in enumerate(compiled.policy.score.factors)
             if factor.feature in ARREARS_FEATURES
         ]
+        self._score_edges = _score_edges(compiled.policy)
 
     def judge(self, case: Case, as_of_ms: int, cause: Cause, outputs: list[Output], task: TaskState) -> None:
         """Judge `case` as of a moment: append what it leads to, move its standing, set its next wake-up."""
         borrower = case.borrower
         standing = borrower.standing
+        if self._only_windows_moved(case, as_of_ms) and self._same_band(case, as_of_ms):
+            return
         day = self.calendar.day(as_of_ms)
         emitter = Emitter(outputs, self._ref, case.borrower_id, cause, as_of_ms)
         every = self._loan_views(borrower, day, emitter, task)
@@ -83,19 +98,50 @@ class Judge:
             limits.rebase(self.policy.limits, standing, borrower.facts.profile, view, emitter)
         if case.retroactive:
             self._overturn(borrower, view, emitter)
-        case.new_profile = case.retroactive = False
+        case.new_profile = case.retroactive = case.more_than_windows = False
         warnings.judge_warnings(self.policy.warnings, standing, view, emitter, self._reasoner)
         offers.judge_offers(self.policy.offers, view, emitter)
         limits.judge_limit(self.policy.limits, standing, view, emitter, self._reasoner)
         self._count_standing(standing, level, rung, task)
         standing.score, standing.tier = view.scored.score, view.scored.tier
+        standing.managed, standing.contractual = worst_dpd(every)
+        standing.judged_by = self.digest
         case.wake_ms = self._next_wake(borrower, view)
+
+    def _only_windows_moved(self, case: Case, as_of_ms: int) -> bool:
+        """Whether nothing but the windows can have changed since the last judgement.
+
+        The next wake-up is the first moment at which time alone can change a decision; before it, DPD and what follows
+        from it stand in the same bands, and an event of the windows can matter only through the score.
+        """
+        return (
+            not case.more_than_windows
+            and case.borrower.standing.judged_by == self.digest
+            and (case.wake_ms is None or as_of_ms < case.wake_ms)
+        )
+
+    def _same_band(self, case: Case, as_of_ms: int) -> bool:
+        """Score again; whether the score is between the same thresholds as before, so that every decision stands."""
+        facts, standing = case.borrower.facts, case.borrower.standing
+        values = evaluate(
+            facts.windows,
+            facts.loans.values(),
+            as_of_ms,
+            self.calendar,
+            standing.managed,
+            standing.contractual,
+            case.features,
+        )
+        result = self.compiled.raw_score(values)
+        edges = self._score_edges
+        if bisect_right(edges, result[0]) != bisect_right(edges, standing.score):
+            return False
+        standing.score, standing.tier = result[0], result[2]
+        return True
 
     def _view(self, case: Case, every: list[LoanView], as_of_ms: int, day: int) -> View:
         facts, rules = case.borrower.facts, self.policy.facts
-        still_open = [loan_view for loan_view in every if not loan_view.position.ended]
-        managed = max((loan_view.position.managed for loan_view in still_open), default=None)
-        contractual = max((loan_view.position.contractual for loan_view in still_open), default=None)
+        managed, contractual = worst_dpd(every)
         values = evaluate(
             facts.windows, facts.loans.values(), as_of_ms, self.calendar, managed, contractual, case.features
         )
@@ -115,7 +161,7 @@ class Judge:
         return View(
             as_of_ms=as_of_ms,
             day=day,
-            loans=still_open,
+            loans=[loan_view for loan_view in every if not loan_view.position.ended],
             windows=facts.windows,
             scored=result,
             features=values,
@@ -219,8 +265,7 @@ class Judge:
 
     def _count_standing(self, standing: Standing, level: int, rung: int, task: TaskState) -> None:
         """Keep the task's counts of borrowers by level and by limit status."""
-        if not standing.judged:
-            standing.judged = True
+        if not standing.judged_by:
             _add(task.levels, LEVELS[standing.level], 1)
         elif level != standing.level:
             _add(task.levels, LEVELS[level], -1)
@@ -258,6 +303,28 @@ class Judge:
         for parked in borrower.facts.parked:
             moments.append(parked.parked_ms + rules.allowed_lateness_days * DAY_MS)
         return min((moment for moment in moments if moment > view.as_of_ms), default=None)
+
+
+def worst_dpd(views: list[LoanView]) -> tuple[int | None, int | None]:
+    """Managed and contractual DPD of the borrower: the worst of its open loans, None without one."""
+    managed: int | None = None
+    contractual: int | None = None
+    for view in views:
+        position = view.position
+        if not position.ended:
+            managed = position.managed if managed is None else max(managed, position.managed)
+            contractual = position.contractual if contractual is None else max(contractual, position.contractual)
+    return managed, contractual
+
+
+def _score_edges(policy: Policy) -> list[int]:
+    """Every score at which a decision of the policy can change, sorted."""
+    edges: set[int | None] = set()
+    for level in policy.warnings:
+        edges |= {level.score_below, level.leave_score_from}
+    for step in policy.limits.steps:
+        edges |= {condition.score_below for condition in step.when}
+    return sorted(edge for edge in edges if edge is not None)
 
 
 def _amounts(cells: tuple[int, int, int, int]) -> outbound.Amounts:

@@ -245,6 +245,7 @@ class _Pass:
                 loan_id, record.topic, record.partition, record.offset, record.timestamp, key, value, headers, since_ms
             )
         )
+        case.more_than_windows = True
         self._count(record.topic, "parked")
         return True
 

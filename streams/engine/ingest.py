@@ -78,11 +78,12 @@ class Ingest:
             event.event_id,
         )
         case.features.dirty |= windows.observe_currency(facts.windows, event.currency)
-        case.new_profile = True
+        case.new_profile = case.more_than_windows = True
         return TAKEN
 
     def _fraud_reported(self, case: Case, event: wire.FraudReported) -> Result:
         if event.confirmed and case.borrower.facts.fraud_event_id is None:
+            case.more_than_windows = True
             case.borrower.facts.fraud_event_id = event.event_id
         return TAKEN
 
@@ -95,7 +96,7 @@ class Ingest:
         if not facts.windows.currency:
             case.features.dirty |= windows.observe_currency(facts.windows, event.currency)
         case.features.dirty |= windows.observe_loan_taken(facts.windows, self.calendar, event.at_ms, event.event_id)
-        case.retroactive = True
+        case.retroactive = case.more_than_windows = True
         released = [parked for parked in facts.parked if parked.loan_id == event.loan_id]
         if not released:
             return TAKEN
@@ -109,6 +110,7 @@ class Ingest:
         outcome = ledger.apply(loan, event, self.calendar, self.rules)
         if not isinstance(outcome, Applied):
             return _as_result(outcome)
+        case.more_than_windows = True
         case.retroactive = case.retroactive or outcome.retroactive
         observe = _OBSERVED.get(type(event))
         case.features.dirty |= windows.LOANS if observe is None else observe(self, case, loan, event)

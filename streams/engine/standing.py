@@ -86,7 +86,8 @@ class Limit(Struct, array_like=True):
 class Standing(Struct, array_like=True):
     """`below_since_ms[level]`: since when the conditions to leave that level have held without a break (0: they do
     not). `left_at_ms[level]`: when it was last left (0: never). `clean_since_day`: since when nothing has been in
-    arrears. `judged`: whether the borrower is counted in the task's gauges."""
+    arrears. `judged_by`: the digest of the policy of the last judgement (empty: never judged), `managed` and
+    `contractual` the borrower's DPD at that moment (None: no open loan)."""
 
     score: int = 0
     tier: int = 0
@@ -97,4 +98,6 @@ class Standing(Struct, array_like=True):
     limit: Limit | None = None
     clean_since_day: int | None = None
     loans: dict[str, LoanStanding] = field(default_factory=dict)
-    judged: bool = False
+    judged_by: str = ""
+    managed: int | None = None
+    contractual: int | None = None
