@@ -25,6 +25,10 @@ GIVEN = "DUEWATCH_TEST_KAFKA"
 _DEPLOY = Path(__file__).parents[2] / "deploy" / "kafka"
 _IMAGE = f"apache/kafka:{VERSION}"
 _HEAP = "-Xmx512m"
+# On few cores the parallel collectors and, in a tool that lives for a second, the optimising compiler cost more than
+# they bring.
+_JVM = [_HEAP, "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+_JVM_TOOL = [*_JVM, "-XX:TieredStopAtLevel=1"]
 _ADMIN_S = 30.0
 
 
@@ -115,13 +119,8 @@ class JarsKafka(Kafka):
         client_port, controller_port = free_ports(2)
         self.bootstrap = f"127.0.0.1:{client_port}"
         self._child = Child("kafka")
-        self._java = [
-            java,
-            _HEAP,
-            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-            "-cp",
-            f"{jars}/*",
-        ]
+        self._java = java
+        self._classes = ["-cp", f"{jars}/*"]
         self._properties = self._child.folder / "node.properties"
         self._properties.write_text(
             _properties("127.0.0.1", client_port, controller_port, str(self._child.folder / "data"))
@@ -131,10 +130,11 @@ class JarsKafka(Kafka):
     def _format(self) -> None:
         cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config", str(self._properties)]
-        _output([*self._java, *tool], "format the storage of Kafka")
+        _output([self._java, *_JVM_TOOL, *self._classes, *tool], "format the storage of Kafka")
 
     def start(self) -> None:
-        self._child.start([*self._java, "kafka.Kafka", str(self._properties)], self.answers)
+        node = ["kafka.Kafka", str(self._properties)]
+        self._child.start([self._java, *_JVM, *self._classes, *node], self.answers)
 
     def stop(self) -> None:
         self._child.stop()
