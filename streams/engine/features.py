@@ -15,7 +15,9 @@ from streams.engine.loan import CELLS, DUE, PAID_DAY, ROW, UNPAID, Loan, ended_d
 from streams.engine.windows import (
     ACTIVITY,
     BORROWING,
+    DEVICE,
     EVERYTHING,
+    FIRST_DAY,
     INCOME,
     LOANS,
     LOGINS,
@@ -193,7 +195,7 @@ def evaluate(
     Args:
         windows: what the borrower has done; events after `as_of_ms` count as the newest.
         loans: all its loans, brought forward to the business date of `as_of_ms`.
-        as_of_ms: the instant; never before an earlier one asked for with the same cache.
+        as_of_ms: the instant.
         calendar: of the policy's zone.
         managed_dpd: worst managed DPD of the open loans, None where none is open.
         contractual_dpd: likewise.
@@ -271,7 +273,7 @@ def evaluate_logins(logins: Logins | None, day: int, hour: int) -> tuple[Value, 
     fresh: Value = None
     if logins.first_day <= day - 7:
         fresh = 0
-        for first in logins.devices[1::3]:
+        for first in logins.devices[FIRST_DAY::DEVICE]:
             if first > day - 7:
                 fresh += 1
     return week, decline, max(0, day - logins.last_day), refused, fresh

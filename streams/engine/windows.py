@@ -40,6 +40,7 @@ CREDIT_HOURS = REPAID_HOURS + 48
 RECENT_HOURS = 24 + 24
 HOURS_MAX = 256
 """Of credit inflows and of repayments so many hours are kept at most, the newest."""
+DEVICE, FIRST_MS, FIRST_DAY, LAST_DAY = 4, 1, 2, 3
 DEVICES_MAX = 16
 PROOF_MAX = 3
 
@@ -53,7 +54,11 @@ class Proof(Struct, array_like=True):
 
 
 class Logins(Struct, array_like=True):
-    """Successful logins by day, failed ones by hour. `devices` has digest, first and last day of each, by digest."""
+    """Successful logins by day, failed ones by hour.
+
+    `devices` has DEVICE integers for each, sorted by digest: digest, instant and day of its first login, day of its
+    last; `device_event_ids` beside it has the id of that first login.
+    """
 
     first_day: int = NONE
     last_day: int = NONE
@@ -62,9 +67,9 @@ class Logins(Struct, array_like=True):
     failed_hours: list[int] = []
     failed: list[int] = []
     devices: list[int] = []
+    device_event_ids: list[str] = []
     seen: Proof | None = None
     refused: Proof | None = None
-    new_device: Proof | None = None
 
 
 class Borrowing(Struct, array_like=True):
@@ -164,7 +169,7 @@ def observe_login(windows: Windows, calendar: Calendar, event: Login) -> int:
         at = _slot(logins.failed_hours, hour, RECENT_HOURS, (logins.failed,))
         if at != NONE:
             logins.failed[at] += 1
-            logins.refused = _prove(logins.refused, event.at_ms, event.event_id)
+        logins.refused = _prove(logins.refused, event.at_ms, event.event_id)
         return LOGINS
     day = hour // 24
     logins.first_day = _first(logins.first_day, day)
@@ -174,8 +179,7 @@ def observe_login(windows: Windows, calendar: Calendar, event: Login) -> int:
     if at != NONE:
         logins.counts[at] += 1
     logins.seen = _prove(logins.seen, event.at_ms, event.event_id)
-    if _note_device(logins.devices, crc32(event.device_id.encode()), day):
-        logins.new_device = _prove(logins.new_device, event.at_ms, event.event_id)
+    _note_device(logins, event, day)
     return LOGINS
 
 
@@ -219,24 +223,22 @@ def _observe_outflow(windows: Windows, hour: int, event: Transaction) -> int:
         spending = windows.spending = Spending()
     day, amount, category = hour // 24, event.amount_minor, event.category
     spending.first_day = _first(spending.first_day, day)
-    columns = (spending.out, spending.credit, spending.cash, spending.transfer)
-    at = _slot(spending.days, day, SPEND_DAYS, columns)
-    if at == NONE:
-        return SPENDING
-    spending.out[at] += amount
+    at = _slot(spending.days, day, SPEND_DAYS, (spending.out, spending.credit, spending.cash, spending.transfer))
+    if at != NONE:
+        spending.out[at] += amount
+        column = {"credit_outflow": spending.credit, "cash": spending.cash, "transfer": spending.transfer}.get(category)
+        if column is not None:
+            column[at] += amount
     if category == "credit_outflow":
-        spending.credit[at] += amount
         return SPENDING
-    spending.spends = _prove(spending.spends, event.at_ms, event.event_id)
-    if category == "cash":
-        spending.cash[at] += amount
-        spending.withdrawals = _prove(spending.withdrawals, event.at_ms, event.event_id)
-    elif category == "transfer":
-        spending.transfer[at] += amount
-        spending.transfers = _prove(spending.transfers, event.at_ms, event.event_id)
     at = _slot(spending.hours, hour, RECENT_HOURS, (spending.spent,))
     if at != NONE:
         spending.spent[at] += amount
+    spending.spends = _prove(spending.spends, event.at_ms, event.event_id)
+    if category == "cash":
+        spending.withdrawals = _prove(spending.withdrawals, event.at_ms, event.event_id)
+    elif category == "transfer":
+        spending.transfers = _prove(spending.transfers, event.at_ms, event.event_id)
     return SPENDING
 
 
@@ -247,7 +249,7 @@ def observe_loan_taken(windows: Windows, calendar: Calendar, at_ms: int, event_i
     at = _slot(borrowing.days, hour // 24, LOAN_DAYS, (borrowing.counts,))
     if at != NONE:
         borrowing.counts[at] += 1
-        borrowing.taken = _prove(borrowing.taken, at_ms, event_id)
+    borrowing.taken = _prove(borrowing.taken, at_ms, event_id)
     _note_credit(borrowing, hour)
     return BORROWING | LOANS
 
@@ -307,8 +309,10 @@ def proof(windows: Windows, feature: "Feature", day: int) -> list[str]:
 
 def _proof_of(windows: Windows, kind: str) -> Proof | None:
     logins, borrowing, spending, income = windows.logins, windows.borrowing, windows.spending, windows.income
-    if logins is not None and kind in ("login", "failed_login", "new_device"):
-        return {"login": logins.seen, "failed_login": logins.refused, "new_device": logins.new_device}[kind]
+    if logins is not None and kind in ("login", "failed_login"):
+        return {"login": logins.seen, "failed_login": logins.refused}[kind]
+    if logins is not None and kind == "new_device":
+        return _first_logins(logins)
     if borrowing is not None and kind in ("loan", "repayment"):
         return {"loan": borrowing.taken, "repayment": borrowing.repayments}[kind]
     if spending is not None and kind in ("spend", "cash", "transfer"):
@@ -389,23 +393,34 @@ def _add_repaid(borrowing: Borrowing, hour: int, amount_minor: int) -> None:
             del hours[0], repaid[0]
 
 
-def _note_device(devices: list[int], digest: int, day: int) -> bool:
-    """Whether the device was not known; beyond DEVICES_MAX the one not seen for longest is forgotten."""
-    for at in range(0, len(devices), 3):
-        if devices[at] == digest:
-            if day < devices[at + 1]:
-                devices[at + 1] = day
-            elif day > devices[at + 2]:
-                devices[at + 2] = day
-            return False
+def _note_device(logins: Logins, event: Login, day: int) -> None:
+    """Remember the device; beyond DEVICES_MAX the one not seen for longest is forgotten."""
+    devices, event_ids = logins.devices, logins.device_event_ids
+    digest = crc32(event.device_id.encode())
     at = 0
     while at < len(devices) and devices[at] < digest:
-        at += 3
-    devices[at:at] = [digest, day, day]
-    if len(devices) > DEVICES_MAX * 3:
-        oldest = min(range(0, len(devices), 3), key=devices[2:].__getitem__)
-        del devices[oldest : oldest + 3]
-    return True
+        at += DEVICE
+    if at == len(devices) or devices[at] != digest:
+        devices[at:at] = [digest, event.at_ms, day, day]
+        event_ids.insert(at // DEVICE, event.event_id)
+        if len(event_ids) > DEVICES_MAX:
+            last_days = devices[LAST_DAY::DEVICE]
+            oldest = last_days.index(min(last_days))
+            del devices[oldest * DEVICE : (oldest + 1) * DEVICE], event_ids[oldest]
+        return
+    if (event.at_ms, event.event_id) < (devices[at + FIRST_MS], event_ids[at // DEVICE]):
+        devices[at + FIRST_MS], devices[at + FIRST_DAY] = event.at_ms, day
+        event_ids[at // DEVICE] = event.event_id
+    if day > devices[at + LAST_DAY]:
+        devices[at + LAST_DAY] = day
+
+
+def _first_logins(logins: Logins) -> Proof | None:
+    """The first logins of the devices, as proof that they were new."""
+    proof: Proof | None = None
+    for at_ms, event_id in zip(logins.devices[FIRST_MS::DEVICE], logins.device_event_ids, strict=True):
+        proof = _prove(proof, at_ms, event_id)
+    return proof
 
 
 def _prove(proof: Proof | None, at_ms: int, event_id: str, key: int = 0) -> Proof:
