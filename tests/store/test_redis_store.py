@@ -5,10 +5,11 @@ from typing import cast
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from streams.config import load_settings
 from streams.store import redis_store
-from streams.store.contract import Change, Corrupted, Foreign, Stale, StoreError, Unavailable
+from streams.store.contract import Change, Corrupted, Fenced, Foreign, Stale, StoreError, Unavailable
 from streams.store.redis_store import RedisSettings, RedisStore, check_settings, open_redis, problems, read_settings
 from tests.parts.redis import OwnRedis
 
@@ -124,12 +125,41 @@ async def test_half_a_commit_is_wiped_with_the_rest(store: RedisStore, monkeypat
     assert (await store.load(10, 1, ["anna", "bert"], None, 1)).blobs == {"anna": b"1", "bert": None}
 
 
-async def test_a_wipe_of_a_predecessor_stops_at_the_next_claim(store: RedisStore, redis: Redis, unique: str) -> None:
+async def test_a_wipe_stops_where_the_next_owner_comes_in(
+    store: RedisStore, redis: Redis, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.apply(10, 10, Change(11, 11, {f"b{n}": b"1" for n in range(20)}))
+    monkeypatch.setattr(redis_store, "_WIPE_KEYS", 5)
     successor = RedisStore(redis, unique, 3)
-    await successor.claim(20, LOG)
-    with pytest.raises(StoreError, match="fenced"):
-        await store.wipe(10)
-    assert {name async for name in store.borrowers()} == {"anna", "bert"}
+    run = store._run
+
+    async def overtaken(*args: object) -> object:
+        answer = await run(*args)  # type: ignore[arg-type]
+        await successor.claim(20, LOG)
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_run", overtaken)
+        with pytest.raises(Fenced):
+            await store.wipe(10)
+    left = {name async for name in store.borrowers()}
+    assert 0 < len(left) < 22
+    # What is left is not taken for the whole.
+    assert (await successor.meta()).applied is None
+    await successor.wipe(20)
+    assert [name async for name in store.borrowers()] == []
+
+
+async def test_an_answer_that_repeats_its_arguments_is_not_repeated(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def renamed(keys: object, args: object) -> None:
+        raise ResponseError("unknown command 'EVALSHA', with args beginning with: 'anna'")
+
+    monkeypatch.setitem(store._scripts, "load", renamed)
+    with pytest.raises(Unavailable, match="task 3: Redis: ResponseError") as caught:
+        await store.load(10, 10, ["anna"], None, 1)
+    assert "anna" not in str(caught.value)
 
 
 async def test_state_survives_a_kill(make_redis: Callable[..., OwnRedis], unique: str) -> None:
@@ -178,6 +208,7 @@ async def test_a_full_redis_is_told_without_its_arguments(make_redis: Callable[.
         with pytest.raises(Unavailable, match="more memory") as caught:
             await store.apply(1, None, Change(1, 1, {"anna": b"x"}))
         assert "anna" not in str(caught.value)
+        await store.wipe(1)
         await client.config_set("maxmemory", "0")
         await store.apply(1, None, Change(1, 1, {"anna": b"x"}))
 
