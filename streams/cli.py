@@ -369,6 +369,28 @@ def explain(
     Console().print(render(found))
 
 
+@import_group.command("uci-credit")
+def import_uci_credit(
+    file: Annotated[Path, typer.Argument(help="The data set as .csv or .csv.gz.", show_default=False)],
+    out: _NewRecording,
+    customers: Annotated[int | None, typer.Option(min=1, help="How many at most.  [default: all]")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Turn the UCI data "default of credit card clients" into a recording: bills, payments and repayment status.
+
+    Beside it: the labels (never part of an event), and how the ledger's months compare with the recorded status.
+    """
+    from streams.replay.uci import import_uci, table
+
+    report = import_uci(file, out, customers)
+    if as_json:
+        _print_json(report)
+        return
+    from rich.console import Console
+
+    Console().print(*table(report), sep="\n")
+
+
 # --- policies and schemas -----------------------------------------------------------------------------------------
 
 

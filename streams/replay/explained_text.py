@@ -81,21 +81,34 @@ def _score(found: Explained) -> RenderableType:
         if factor.points == 0:
             continue
         unit = FEATURES[FEATURE_INDEX[factor.factor]].unit
-        value = "unknown" if factor.value is None else f"{factor.value:,} {unit}"
-        table.add_row(factor.factor, value, _band(factor.band.lower, factor.band.upper), f"{factor.points:+}")
+        table.add_row(
+            FEATURES[FEATURE_INDEX[factor.factor]].meaning.partition(";")[0],
+            "unknown" if factor.value is None else _quantity(factor.value, unit),
+            _band(factor.band.lower, factor.band.upper, unit),
+            f"{factor.points:+}",
+        )
     return table
 
 
-def _band(lower: int | None, upper: int | None) -> str:
+def _quantity(value: int, unit: str) -> str:
+    if unit == "bp":
+        return f"{value / 100:,.1f} %"
+    return f"{value:,}" if unit == "count" else f"{value:,} {unit}"
+
+
+def _band(lower: int | None, upper: int | None, unit: str) -> str:
     if lower is None:
-        return "" if upper is None else f"below {upper:,}"
-    return f"from {lower:,}" if upper is None else f"{lower:,} to below {upper:,}"
+        return "" if upper is None else f"below {_quantity(upper, unit)}"
+    if upper is None:
+        return f"from {_quantity(lower, unit)}"
+    return f"{_quantity(lower, unit)} to below {_quantity(upper, unit)}"
 
 
 def _decisions(found: Explained) -> list[RenderableType]:
     if not found.decisions:
         return [Text("Nothing was decided.")]
     zone = ZoneInfo(found.zone)
+    currency = next((loan.currency for loan in found.loans), "")
     parts: list[RenderableType] = [Text("Decisions", style="bold")]
     for raw in found.decisions:
         event = json.loads(bytes(raw))
@@ -103,7 +116,7 @@ def _decisions(found: Explained) -> list[RenderableType]:
         for reason in event.get("reasons", []):
             parts.append(Text(f"    {_reason(reason)}", style="dim"))
         if "recovery" in event:
-            parts.append(Text(f"    way back: {_recovery(event)}", style="dim"))
+            parts.append(Text(f"    way back: {_recovery(event, currency)}", style="dim"))
         cause = event.get("cause")
         if cause is not None:
             place = f"{cause['topic']}/{cause['partition']} offset {cause['offset']}"
@@ -134,11 +147,11 @@ def _reason(reason: dict[str, Any]) -> str:
     return f"{reason['text']} ({reason['code']}: {reason['value']}{threshold}{points}{proof})"
 
 
-def _recovery(event: dict[str, Any]) -> str:
+def _recovery(event: dict[str, Any], currency: str) -> str:
     recovery = event["recovery"]
     told = str(recovery["action"]).replace("_", " ")
     if "amount_minor" in recovery:
-        told += f" {recovery['amount_minor']} minor units"
+        told += f" {money(recovery['amount_minor'], currency)}"
     if "by_on" in recovery:
         told += f" by {recovery['by_on']}"
     return told + (f"; restored from {recovery['earliest_on']}" if "earliest_on" in recovery else "")

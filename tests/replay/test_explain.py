@@ -1,0 +1,229 @@
+"""Explain: what a replay decided about one borrower, and what stood behind it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from streams.engine.features import FEATURES
+from streams.policy.loader import load
+from streams.replay.explain import ExplainError, explain
+from streams.replay.explained_text import money
+from streams.replay.manifest import RecordingError
+from streams.replay.moment import parse_moment
+from streams.replay.recording import Recording
+from streams.replay.replay import replay
+from streams.replay.simulate.writing import simulate
+from tests.replay.tape import Tape, ms
+
+
+def overdue() -> Tape:
+    """Due on 2026-01-31, never paid; ticks until 2026-05-05."""
+    tape = Tape()
+    tape.profile("2026-01-01 09:00")
+    tape.loan("2026-01-01 10:00")
+    tape.loan("2026-01-01 10:00", "b2")
+    tape.days("2026-01-01", "2026-05-05")
+    return tape
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return overdue().write(tmp_path_factory.mktemp("explained") / "r.jsonl")
+
+
+def shown(recording: Path, at: str | None = None, borrower: str = "b1") -> Any:
+    """The explanation as a program reads it."""
+    found = explain(recording, borrower, None if at is None else ms(at))
+    return json.loads(msgspec.json.encode(found))
+
+
+def test_the_shape_a_program_relies_on(recording: Path) -> None:
+    found = shown(recording)
+    amounts = {"principal_minor", "interest_minor", "fee_minor", "penalty_minor"}
+    (loan,) = found["loans"]
+    assert {"loan_id", "bucket", "dpd", "outstanding", "overdue", "unapplied_minor"} <= set(loan)
+    assert {"contractual", "managed", "material"} <= set(loan["dpd"])
+    assert set(loan["outstanding"]) == set(loan["overdue"]) == amounts
+    assert list(found["features"]) == [feature.name for feature in FEATURES]
+    assert {"level", "score", "tier", "limit_status", "limit_minor"} <= set(found["standing"])
+    assert {"type", "event_id", "reasons", "cause", "policy"} <= set(found["decisions"][1])
+    assert found["as_of"] == "2026-05-05T01:00:00+08:00"
+
+
+@pytest.mark.parametrize(
+    ("at", "contractual", "bucket", "overdue"),
+    [
+        ("2026-01-31 23:59", 0, "C", 0),
+        ("2026-02-01 00:00", 1, "M1", 105_000),
+        ("2026-04-30 12:00", 89, "M3", 105_000),
+        ("2026-05-01 00:30", 90, "M3", 105_000),
+        ("2026-05-02 00:30", 91, "M4", 105_000),
+        ("2026-08-01 12:00", 182, "M7", 105_000),
+    ],
+)
+def test_dpd_is_that_of_the_business_date_with_or_without_a_tick(
+    at: str, contractual: int, bucket: str, overdue: int, recording: Path
+) -> None:
+    (loan,) = shown(recording, at)["loans"]
+    assert (loan["dpd"]["contractual"], loan["dpd"]["managed"], loan["bucket"]) == (contractual, contractual, bucket)
+    assert loan["dpd"]["material"] == contractual
+    assert sum(loan["overdue"].values()) == overdue
+    assert sum(loan["outstanding"].values()) == 105_000
+
+
+def test_standing_waits_for_the_tick(recording: Path) -> None:
+    before, after = shown(recording, "2026-02-01 00:59"), shown(recording, "2026-02-01 01:00")
+    assert (before["standing"]["level"], after["standing"]["level"]) == ("none", "watch")
+    assert before["loans"] == after["loans"]
+
+
+def test_a_zeroed_borrower(recording: Path) -> None:
+    standing = shown(recording)["standing"]
+    assert (standing["limit_status"], standing["limit_minor"], standing["level"]) == ("zeroed", 0, "critical")
+
+
+def test_before_the_first_tick_nothing_is_judged(tmp_path: Path) -> None:
+    tape = Tape()
+    tape.profile("2026-01-01 09:00")
+    tape.loan("2026-01-01 10:00")
+    found = shown(tape.write(tmp_path / "r.jsonl"), "2026-02-10")
+    assert found["clock"] is None
+    assert found["standing"] == {
+        "level": "none", "score": None, "tier": None, "limit_status": None, "limit_minor": None, "limit_seq": None,
+        "currency": None,
+    }  # fmt: skip
+    assert found["loans"][0]["dpd"]["contractual"] == 10
+    assert found["decisions"] == []
+
+
+def test_the_points_add_up_and_stand_beside_their_bands(recording: Path) -> None:
+    found = shown(recording, "2026-02-20 12:00")
+    score, card = found["score"], load("standard").score
+    assert score["score"] == score["base"] + sum(factor["points"] for factor in score["factors"])
+    assert score["score"] == score["base"] + sum(score["subtotals"].values())
+    assert [factor["factor"] for factor in score["factors"]] == [factor.feature for factor in card.factors]
+    for factor, rule in zip(score["factors"], card.factors, strict=True):
+        lower, upper, value = factor["band"]["lower"], factor["band"]["upper"], factor["value"]
+        assert value == found["features"][factor["factor"]]
+        if value is None:
+            assert (lower, upper, factor["points"]) == (None, None, rule.unknown)
+            continue
+        assert lower is None or lower <= value
+        assert upper is None or value < upper
+        assert (lower, upper, factor["points"]) in [(band.lower, band.upper, band.points) for band in rule.bands]
+    arrears = next(factor for factor in score["factors"] if factor["factor"] == "worst_managed_dpd")
+    assert arrears["band"] == {"lower": 15, "upper": 31}
+
+
+@pytest.mark.parametrize("suffix", ["", ".jsonl"])
+def test_decisions_are_the_lines_of_a_replay(suffix: str, tmp_path: Path) -> None:
+    source = tmp_path / "simulated"
+    simulate(seed=5, borrowers=20, events=6_000, out=source, partitions=2)
+    if suffix:
+        with Recording.open(source) as opened:
+            tape = Tape()
+            tape.records = [
+                r for topic in opened.topics() for p in opened.partitions(topic) for r in opened.records(topic, p)
+            ]
+        source = tape.write(tmp_path / f"simulated{suffix}")
+    replay(source, "standard", tmp_path / "out")
+    lines: dict[str, list[bytes]] = {}
+    for file in sorted((tmp_path / "out").glob("*.jsonl")):
+        for line in file.read_bytes().splitlines():
+            lines.setdefault(json.loads(line)["borrower_id"], []).append(line)
+    assert len(lines) > 3
+    for borrower, expected in lines.items():
+        found = [bytes(raw) for raw in explain(source, borrower).decisions]
+        assert sorted(found) == sorted(expected)
+        for topic in ("early-warnings", "limit-adjustments"):
+            of_topic = (tmp_path / "out" / f"{topic}.jsonl").read_bytes().splitlines()
+            assert [line for line in found if line in of_topic] == [line for line in of_topic if line in found]
+        at_ms = json.loads(found[0])["at_ms"] + 3_600_000
+        earlier = [bytes(raw) for raw in explain(source, borrower, at_ms).decisions]
+        assert earlier == found[: len(earlier)]
+        assert len(earlier) >= 1
+
+
+def test_late_within_the_allowed_lateness_ends_in_the_same_facts(tmp_path: Path) -> None:
+    def tape(received: str) -> Tape:
+        tape = overdue()
+        tape.pays("2026-02-03 12:00", 60_000, payment_id="p1", received=received)
+        tape.pays("2026-02-08 12:00", 20_000, payment_id="p2")
+        tape.event("2026-02-09 12:00", "charge_added", loan_id="L1", instalment_no=1, component="fee", amount_minor=700)
+        tape.records.sort(key=lambda record: record.timestamp)
+        renumbered = Tape()
+        for record in tape.records:
+            renumbered.raw(record.topic, "2026-01-01", record.key, record.value)
+            renumbered.records[-1] = renumbered.records[-1]._replace(timestamp=record.timestamp)
+        return renumbered
+
+    on_time = tape("2026-02-03 12:00").write(tmp_path / "on_time.jsonl")
+    late = tape("2026-02-10 11:00").write(tmp_path / "late.jsonl")
+    for at in ("2026-02-10 12:00", "2026-03-01", "2026-05-05"):
+        assert shown(late, at)["loans"] == shown(on_time, at)["loans"]
+    assert shown(late, "2026-02-10")["loans"] != shown(on_time, "2026-02-10")["loans"]
+
+
+def test_money_is_conserved_in_what_is_shown(tmp_path: Path) -> None:
+    tape = overdue()
+    tape.pays("2026-01-05", 60_000, payment_id="p1")
+    tape.pays("2026-01-06", 70_000, payment_id="p2")
+    tape.event("2026-01-07", "repayment_reversed", loan_id="L1", payment_id="p1", code="bounced")
+    tape.records.sort(key=lambda record: record.timestamp)
+    tape.records = [r._replace(offset=n) for n, r in enumerate(tape.records)]
+    (loan,) = shown(tape.write(tmp_path / "r.jsonl"), "2026-01-08")["loans"]
+    assert (loan["received_minor"], loan["reversed_minor"]) == (130_000, 60_000)
+    assert loan["allocated_minor"] + loan["unapplied_minor"] == 70_000
+    assert sum(loan["outstanding"].values()) == 35_000
+    assert [row["status"] for row in loan["instalments"]] == ["unpaid"]
+
+
+def test_only_this_borrowers_decisions(recording: Path) -> None:
+    assert {decision["borrower_id"] for decision in shown(recording, borrower="b2")["decisions"]} == {"b2"}
+
+
+# --- what cannot be explained -------------------------------------------------------------------------------------
+
+
+def test_an_unknown_borrower(recording: Path) -> None:
+    with pytest.raises(ExplainError, match=r"no event of this borrower \(it holds 2 borrowers\)"):
+        explain(recording, "b3")
+
+
+def test_nothing_known_yet(recording: Path) -> None:
+    with pytest.raises(ExplainError, match="no event of this borrower was accepted up to then"):
+        explain(recording, "b1", ms("2025-12-31"))
+
+
+def test_one_borrower_in_two_tasks(tmp_path: Path) -> None:
+    tape = overdue()
+    tape.records.append(tape.records[0]._replace(partition=3))
+    with pytest.raises(RecordingError, match="partitions 0, 3"):
+        explain(tape.write(tmp_path / "r.jsonl"), "b1")
+
+
+@pytest.mark.parametrize("text", ["2026-03-01", "2026-03-01T00:00:00", "yesterday", "2026-13-01T00:00:00Z"])
+def test_a_moment_says_its_zone(text: str) -> None:
+    with pytest.raises(RecordingError, match=r"^--at .*(add Z|write it as)"):
+        parse_moment("--at", text)
+
+
+def test_moments() -> None:
+    assert parse_moment("--at", "2026-03-01T00:00:00+08:00") == ms("2026-03-01")
+    assert parse_moment("--at", "2026-02-28T16:00:00.001Z") == ms("2026-03-01") + 1
+
+
+@pytest.mark.parametrize(
+    ("minor", "currency", "text"),
+    [
+        (120_000, "CNY", "1,200.00 CNY"),
+        (5, "CNY", "0.05 CNY"),
+        (1_200, "JPY", "1,200 JPY"),
+        (1_234, "KWD", "1.234 KWD"),
+    ],
+)
+def test_money_as_people_write_it(minor: int, currency: str, text: str) -> None:
+    assert money(minor, currency) == text
