@@ -10,7 +10,8 @@ import logging
 import signal
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any
 
 import structlog
 import uvloop
@@ -24,7 +25,7 @@ from streams.store.contract import Store, StoreError
 from streams.store.redis_store import RedisStore, check_settings, open_redis
 from streams.worker.clock import Clock
 from streams.worker.commitlog import CommitLogError
-from streams.worker.observer import Observer, Silent
+from streams.worker.observer import Observer
 from streams.worker.producer import Superseded
 from streams.worker.takeover import Owned, Takeover, TakeoverError
 from streams.worker.task import FoldEngine, HandoverError, Limits, Refusing, Task
@@ -145,6 +146,7 @@ class Worker:
             return
         await self._stop_tasks(_GRACE_S)
         log.info("tasks assigned", tasks=numbers)
+        self._observer.assigned(numbers)
         limits = Limits(self._settings.chunk_records, self._settings.chunk_ms / 1000)
         for number in numbers:
             store = self._store_of(number)
@@ -289,19 +291,42 @@ def run_worker(settings: Settings) -> int:
 
     It is 0 after SIGTERM or SIGINT and 1 after a failure; the watchdog ends the process with 70.
     """
+    from streams.engine.chunk import PolicyInForce
     from streams.engine.fold import Engine
+    from streams.metrics import Metrics
     from streams.policy import loader
+    from streams.web import serving
 
     try:
         policy = loader.load(settings.policy)
     except loader.PolicyError as error:
         log.error("worker does not start", because=str(error))
         return FAILED_EXIT
-    return run_with(settings, lambda partitions: Engine(policy, partitions=partitions), Silent())
+    # Its body is not told to anybody.
+    in_force = PolicyInForce(policy.id, loader.digest(policy), body="")
+    metrics = Metrics(in_force, [bucket.name for bucket in policy.buckets])
+
+    def engine_for(partitions: int) -> Engine:
+        metrics.expect(partitions)
+        return Engine(policy, partitions=partitions)
+
+    async def serve_both() -> int:
+        try:
+            async with serving(metrics, settings):
+                return await serve(settings, engine_for, metrics)
+        except ConfigError as error:
+            log.error("worker does not start", because=str(error))
+            return FAILED_EXIT
+
+    return _run(serve_both())
 
 
 def run_with(settings: Settings, engine_for: Callable[[int], FoldEngine], observer: Observer) -> int:
-    """`run_worker` with an engine and an observer of the caller's choice."""
+    """`run_worker` with an engine and an observer of the caller's choice, and nothing over HTTP."""
+    return _run(serve(settings, engine_for, observer))
+
+
+def _run(work: Coroutine[Any, Any, int]) -> int:
     # At debug level these tell keys and values, which may be personal data.
     for name in ("aiokafka", "faust", "mode"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -309,4 +334,4 @@ def run_with(settings: Settings, engine_for: Callable[[int], FoldEngine], observ
     # Buffered records are many and in no cycles: with Python's own thresholds a third of the time goes into looking.
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-    return asyncio.run(serve(settings, engine_for, observer))
+    return asyncio.run(work)

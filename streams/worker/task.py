@@ -244,7 +244,7 @@ class Task:
         self._inlet.open(tps)
         self.ready = True
         self.progress_s = time.monotonic()
-        self._observer.taken_over(self.partition, self.progress_s - began)
+        self._observer.taken_over(self.partition, self.progress_s - began, self._state)
         log.info(
             "task taken over", task=self.partition, fence=owned.claim.last, seconds=round(self.progress_s - began, 3)
         )
