@@ -13,15 +13,16 @@ from schemas import outbound
 from schemas.outbound import Cause, PolicyRef
 from streams.engine import delinquency, limits, loan_facts, offers, warnings
 from streams.engine.calendar import DAY_MS, Calendar
+from streams.engine.cases import Case
 from streams.engine.chunk import Output, TaskState
 from streams.engine.delinquency import Position
 from streams.engine.encode import Emitter
-from streams.engine.features import FeatureCache, evaluate
+from streams.engine.features import evaluate
 from streams.engine.loan import Loan
 from streams.engine.reasons import Reasoner
 from streams.engine.score import Scored, scored
 from streams.engine.standing import LoanStanding, Standing
-from streams.engine.state import Borrower, unpack
+from streams.engine.state import Borrower
 from streams.engine.view import Hindsight, LoanView, View, overturned
 from streams.policy.compiler import Compiled
 from streams.policy.model import LEVELS, Policy
@@ -31,38 +32,6 @@ ARREARS_FEATURES = frozenset(
     ("worst_managed_dpd", "worst_contractual_dpd", "on_time_ratio_bp", "mean_lateness_days", "overdue_episodes_365d")
 )
 """Features that the ledger alone decides."""
-
-
-class Case:
-    """A borrower that a fold has opened.
-
-    `known` says whether a state was stored before, `touched` whether it has to be stored again. Until the next
-    judgement has looked at them, `retroactive` is set by facts that change the past, `new_profile` by a profile that
-    was set, `more_than_windows` by any fact that is not only in the windows.
-    """
-
-    __slots__ = (
-        "borrower",
-        "borrower_id",
-        "features",
-        "known",
-        "more_than_windows",
-        "new_profile",
-        "retroactive",
-        "touched",
-        "wake_ms",
-    )
-
-    def __init__(self, borrower_id: str, blob: bytes | None) -> None:
-        self.borrower_id = borrower_id
-        self.known = blob is not None
-        self.borrower = Borrower() if blob is None else unpack(blob)
-        self.wake_ms = self.borrower.wake_ms
-        self.touched = False
-        self.features = FeatureCache()
-        self.retroactive = False
-        self.new_profile = False
-        self.more_than_windows = False
 
 
 class Judge:

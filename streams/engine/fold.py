@@ -18,8 +18,9 @@ from schemas.inbound import BorrowerEvent, PolicyActivated, Tick
 from schemas.outbound import Cause
 from schemas.partitioning import partition_of
 from streams.engine.calendar import DAY_MS
+from streams.engine.cases import Case, Cases
 from streams.engine.chunk import SWEEP_LIMIT, DeadLetter, Folded, PolicyInForce, Sweep, TaskState, Wake
-from streams.engine.decide import Case, Judge
+from streams.engine.decide import Judge
 from streams.engine.decode import BadInput, content_digest, decode
 from streams.engine.ingest import Ingest, Parking
 from streams.engine.journal import Duplicate, Refused
@@ -67,8 +68,8 @@ class Engine:
             self._judges[task.live.digest] = judge
         return judge
 
-    def needs(self, task: TaskState, chunk: Sequence[Ordered]) -> Needs:
-        """What `fold` of the same arguments has to be given."""
+    def needs(self, task: TaskState, chunk: Sequence[Ordered], cases: Cases | None = None) -> Needs:
+        """What `fold` of the same arguments has to be given: nothing of a borrower that `cases` holds."""
         if task.sweep is not None:
             return Needs([], task.sweep.at_ms)
         borrowers: dict[bytes, None] = {}
@@ -80,21 +81,29 @@ class Engine:
                     due_until_ms = event.at_ms
             elif record.key is not None:
                 borrowers[record.key] = None
-        return Needs([key.decode("utf-8", "replace") for key in borrowers], due_until_ms)
+        names = [key.decode("utf-8", "replace") for key in borrowers]
+        return Needs([name for name in names if cases is None or name not in cases], due_until_ms)
 
     def fold(
-        self, task: TaskState, chunk: Sequence[Ordered], blobs: Mapping[str, bytes | None], due: Sequence[Wake]
+        self,
+        task: TaskState,
+        chunk: Sequence[Ordered],
+        blobs: Mapping[str, bytes | None],
+        due: Sequence[Wake],
+        cases: Cases | None = None,
     ) -> Folded:
         """Fold `chunk` into the states in `blobs`.
 
         Args:
             blobs: the packed state of every borrower in `needs(...)` and in `due`; None for one not known yet.
             due: the task's wake-ups until `due_until_ms`, in order, at most SWEEP_LIMIT + 1 of them.
+            cases: what earlier folds of the task have opened, each committed; this fold adds its own. A fold that is
+                not committed leaves them useless.
 
         Raises:
             StateError: a packed state cannot be read.
         """
-        return _Pass(self, task, blobs, due, self._partitions, self._recorded_policies).run(chunk)
+        return _Pass(self, task, blobs, due, cases, self._partitions, self._recorded_policies).run(chunk)
 
 
 class _Pass:
@@ -106,6 +115,7 @@ class _Pass:
         task: TaskState,
         blobs: Mapping[str, bytes | None],
         due: Sequence[Wake],
+        kept: Cases | None,
         partitions: int | None,
         recorded_policies: bool,
     ) -> None:
@@ -116,6 +126,7 @@ class _Pass:
         self._blobs = blobs
         self._partitions = partitions
         self._recorded_policies = recorded_policies
+        self._kept = kept
         self._cases: dict[str, Case] = {}
         self._bound: Wake | None = due[SWEEP_LIMIT] if len(due) > SWEEP_LIMIT else None
         self._due: list[Wake] = list(due[:SWEEP_LIMIT])
@@ -150,6 +161,10 @@ class _Pass:
                 folded.wakes[borrower_id] = case.wake_ms
                 case.borrower.wake_ms = case.wake_ms
             folded.changed[borrower_id] = pack(case.borrower)
+            case.known = True
+            case.touched = False
+        if self._kept is not None:
+            self._kept.keep(self._cases)
         return folded
 
     # --- records --------------------------------------------------------------------------------------------------
@@ -207,7 +222,8 @@ class _Pass:
     def _open(self, borrower_id: str) -> Case:
         case = self._cases.get(borrower_id)
         if case is None:
-            case = Case(borrower_id, self._blobs.get(borrower_id))
+            kept = None if self._kept is None else self._kept.get(borrower_id)
+            case = Case(borrower_id, self._blobs.get(borrower_id)) if kept is None else kept
             self._cases[borrower_id] = case
         return case
 

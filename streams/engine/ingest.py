@@ -12,7 +12,7 @@ from schemas import inbound as wire
 from schemas.inbound import BorrowerEvent
 from streams.engine import ledger, loan_facts, windows
 from streams.engine.calendar import Calendar, day_of
-from streams.engine.decide import Case
+from streams.engine.cases import Case
 from streams.engine.journal import Applied, Duplicate, Refused
 from streams.engine.loan import Loan
 from streams.engine.profile import Profile

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 
 from schemas.topics import COMMITS, INPUTS
+from streams.engine.cases import Cases
 from streams.engine.chunk import SWEEP_LIMIT, Folded, TaskState, Wake
 from streams.engine.fold import Engine
 from streams.engine.order import LogRecord, Merge, Ordered
@@ -16,6 +17,7 @@ from streams.replay.recording import Recording
 from streams.worker import commitlog
 
 CHUNK_RECORDS = 4_000
+CASES_KEPT = 20_000
 
 Bounds = Mapping[str, int]
 """Per input topic the offset before which its records may be taken."""
@@ -28,6 +30,7 @@ class LocalTask:
         self.engine = engine
         self.task = TaskState()
         self._states: dict[str, bytes] = {}
+        self._cases = Cases(CASES_KEPT)
         self._moments: dict[str, int] = {}
         # Wake-ups by moment; those that were moved since stay in it until their old moment comes up.
         self._wakes: list[Wake] = []
@@ -45,13 +48,13 @@ class LocalTask:
         return self._states.get(borrower_id)
 
     def _pass(self, chunk: Sequence[Ordered]) -> Folded:
-        needs = self.engine.needs(self.task, chunk)
+        needs = self.engine.needs(self.task, chunk, self._cases)
         due = [] if needs.due_until_ms is None else self._take_due(needs.due_until_ms)
         states = self._states
         blobs = {name: states.get(name) for name in needs.borrowers}
         for _, name in due:
             blobs[name] = states[name]
-        folded = self.engine.fold(self.task, chunk, blobs, due)
+        folded = self.engine.fold(self.task, chunk, blobs, due, self._cases)
         states.update(folded.changed)
         for name, moment in folded.wakes.items():
             self._wake(name, moment)

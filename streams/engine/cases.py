@@ -1,0 +1,69 @@
+"""Borrowers that folds have opened, kept for the next fold.
+
+A packed state costs several times as much to open as an event to fold. What is kept here is exactly what was packed
+last; whoever cannot commit a fold must throw away the whole of it.
+"""
+
+from streams.engine.features import FeatureCache
+from streams.engine.state import Borrower, unpack
+
+
+class Case:
+    """A borrower that a fold has opened.
+
+    `known` says whether a state was stored before, `touched` whether it has to be stored again. Until the next
+    judgement has looked at them, `retroactive` is set by facts that change the past, `new_profile` by a profile that
+    was set, `more_than_windows` by any fact that is not only in the windows.
+    """
+
+    __slots__ = (
+        "borrower",
+        "borrower_id",
+        "features",
+        "known",
+        "more_than_windows",
+        "new_profile",
+        "retroactive",
+        "touched",
+        "wake_ms",
+    )
+
+    def __init__(self, borrower_id: str, blob: bytes | None) -> None:
+        self.borrower_id = borrower_id
+        self.known = blob is not None
+        self.borrower = Borrower() if blob is None else unpack(blob)
+        self.wake_ms = self.borrower.wake_ms
+        self.touched = False
+        self.features = FeatureCache()
+        self.retroactive = False
+        self.new_profile = False
+        self.more_than_windows = False
+
+
+class Cases:
+    """The cases of one task, at most `limit` of them: those opened longest ago give way."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._cases: dict[str, Case] = {}
+
+    def __contains__(self, borrower_id: str) -> bool:
+        return borrower_id in self._cases
+
+    def __len__(self) -> int:
+        return len(self._cases)
+
+    def get(self, borrower_id: str) -> Case | None:
+        return self._cases.get(borrower_id)
+
+    def keep(self, opened: dict[str, Case]) -> None:
+        """Keep what a fold has opened, but for borrowers of whom nothing is stored."""
+        cases = self._cases
+        for borrower_id, case in opened.items():
+            cases.pop(borrower_id, None)
+            if case.known:
+                cases[borrower_id] = case
+        excess = len(cases) - self._limit
+        if excess > 0:
+            for borrower_id in list(cases)[:excess]:
+                del cases[borrower_id]
