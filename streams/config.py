@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     )
     tick_every_s: Annotated[float, Field(gt=0, le=3600)] = Field(10.0, description="with clock=worker")
     chunk_records: Annotated[int, Field(ge=1, le=20_000)] = Field(4_000, description="most records in one transaction")
+    cached_borrowers: Annotated[int, Field(ge=0, le=5_000_000)] = Field(
+        50_000, description="whose opened state is kept in memory, about 25 kB each"
+    )
     chunk_ms: Annotated[int, Field(ge=0, le=5_000)] = Field(150, description="how long a chunk may fill under load")
     transaction_timeout_ms: Annotated[int, Field(ge=2_000, le=900_000)] = Field(
         60_000, description="after which the broker aborts; its transaction.max.timeout.ms must allow it"

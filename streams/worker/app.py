@@ -147,7 +147,8 @@ class Worker:
         await self._stop_tasks(_GRACE_S)
         log.info("tasks assigned", tasks=numbers)
         self._observer.assigned(numbers)
-        limits = Limits(self._settings.chunk_records, self._settings.chunk_ms / 1000)
+        cases = self._settings.cached_borrowers // max(len(numbers), 1)
+        limits = Limits(self._settings.chunk_records, self._settings.chunk_ms / 1000, cases)
         for number in numbers:
             store = self._store_of(number)
             task = self._tasks[number] = Task(

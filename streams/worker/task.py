@@ -19,6 +19,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from faust.types import TP
 
 from schemas.topics import COMMITS
+from streams.engine.cases import Cases
 from streams.engine.chunk import SWEEP_LIMIT, Folded, TaskState, Wake
 from streams.engine.order import Merge, Ordered
 from streams.engine.state import pack_task, unpack_task
@@ -56,10 +57,15 @@ class Needed(Protocol):
 class FoldEngine(Protocol):
     """What a task needs of `streams.engine.fold.Engine`."""
 
-    def needs(self, task: TaskState, chunk: Sequence[Ordered]) -> Needed: ...
+    def needs(self, task: TaskState, chunk: Sequence[Ordered], cases: Cases) -> Needed: ...
 
     def fold(
-        self, task: TaskState, chunk: Sequence[Ordered], blobs: Mapping[str, bytes | None], due: Sequence[Wake]
+        self,
+        task: TaskState,
+        chunk: Sequence[Ordered],
+        blobs: Mapping[str, bytes | None],
+        due: Sequence[Wake],
+        cases: Cases,
     ) -> Folded: ...
 
 
@@ -84,10 +90,12 @@ class HandoverError(Exception):
 
 
 class Limits(NamedTuple):
-    """`records` in one chunk at most, `fill_s` for how long one may wait to fill while a topic is behind."""
+    """`records` in one chunk at most, `fill_s` for how long one may wait to fill while a topic is behind, `cases` for
+    how many borrowers the opened state is kept between chunks."""
 
     records: int
     fill_s: float
+    cases: int
 
 
 class _Source:
@@ -233,6 +241,8 @@ class Task:
         self._anew = False
         self._committed = owned.claim
         self._state = TaskState() if owned.task is None else unpack_task(owned.task)
+        # Nothing that a failed cycle has opened is ever used again.
+        self._cases = Cases(self._limits.cases)
         self._positions = dict(owned.positions)
         self._front = []
         self._merge = Merge(self._topics, {topic: order_ms for topic, (_, order_ms) in owned.positions.items()})
@@ -343,7 +353,7 @@ class Task:
             return
         assert self._owned is not None
         fence = self._owned.claim.last
-        needs = self._engine.needs(self._state, chunk)
+        needs = self._engine.needs(self._state, chunk, self._cases)
         with self._timed("load"):
             loaded = await self._from_store(
                 lambda: self._store.load(
@@ -352,7 +362,7 @@ class Task:
             )
         with self._timed("fold"):
             began = time.monotonic()
-            folded = self._engine.fold(self._state, chunk, loaded.blobs, loaded.due)
+            folded = self._engine.fold(self._state, chunk, loaded.blobs, loaded.due, self._cases)
             self._adapt(time.monotonic() - began, folded.taken)
         positions = self._positions_after(chunk, folded.taken)
         record = CommitRecord(

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from msgspec import structs
 
 from streams.config import load_settings
+from streams.engine.cases import Cases
 from streams.engine.chunk import DeadLetter, Folded, Output, TaskState, Wake
 from streams.engine.order import Ordered
 from streams.worker.app import run_with
@@ -38,11 +39,16 @@ class Echo:
         self._pause_s = pause_s
         self._every = every
 
-    def needs(self, task: TaskState, chunk: Sequence[Ordered]) -> Needs:
+    def needs(self, task: TaskState, chunk: Sequence[Ordered], cases: Cases) -> Needs:
         return Needs(list({key.decode(): None for _, _, _, record in chunk if (key := record.key)}))
 
     def fold(
-        self, task: TaskState, chunk: Sequence[Ordered], blobs: Mapping[str, bytes | None], due: Sequence[Wake]
+        self,
+        task: TaskState,
+        chunk: Sequence[Ordered],
+        blobs: Mapping[str, bytes | None],
+        due: Sequence[Wake],
+        cases: Cases,
     ) -> Folded:
         folded = Folded(structs.replace(task, statuses=dict(task.statuses)), taken=len(chunk))
         counts: dict[str, int] = {}
