@@ -384,8 +384,6 @@ def _note_credit(borrowing: Borrowing, hour: int) -> None:
 
 def _add_repaid(borrowing: Borrowing, hour: int, amount_minor: int) -> None:
     hours, repaid = borrowing.repaid_hours, borrowing.repaid
-    if len(hours) == HOURS_MAX and hour < hours[0]:
-        return
     at = _slot(hours, hour, REPAID_HOURS, (repaid,))
     if at != NONE:
         repaid[at] += amount_minor

@@ -352,6 +352,9 @@ STEP = st.tuples(
 def test_features_are_the_same_with_and_without_a_cache(steps: list[tuple[str, int, int, int]]) -> None:
     state, cache, loans = in_yuan(), FeatureCache(), dict[str, Loan]()
     as_of_ms = noon("01-01")
+    for number in range(100):
+        move(state, as_of_ms - number * DAY_MS, "out", 700 + number * number, "purchase")
+        move(state, as_of_ms - number * DAY_MS, "in", 1_000, "other")
     for number, (kind, hours, late, amount) in enumerate(steps):
         as_of_ms += hours * HOUR_MS
         at_ms = as_of_ms - late * HOUR_MS

@@ -100,7 +100,7 @@ SPAN_MS = 230 * DAY_MS
 AT = st.integers(0, SPAN_MS) | st.integers(SPAN_MS - 40 * DAY_MS, SPAN_MS) | st.integers(SPAN_MS - 2 * DAY_MS, SPAN_MS)
 AMOUNT = st.integers(0, 10**9)
 CURRENCY = st.sampled_from(["CNY", "CNY", "CNY", "EUR"])
-DEEDS = st.lists(
+DEED = (
     st.builds(Deed, AT, st.sampled_from(["login", "login", "refused"]), st.just(0), st.sampled_from("abcde"))
     | st.builds(
         Deed, AT, st.just("out"), AMOUNT, st.sampled_from(["purchase", "cash", "transfer", "credit_outflow"]), CURRENCY
@@ -109,14 +109,24 @@ DEEDS = st.lists(
         Deed, AT, st.just("in"), AMOUNT, st.sampled_from(["income", "income", "other", "credit_inflow"]), CURRENCY
     )
     | st.builds(Deed, AT, st.just("loan"))
-    | st.builds(Deed, AT, st.just("repaid"), st.integers(1, 10**6), st.just(""), CURRENCY),
-    max_size=60,
+    | st.builds(Deed, AT, st.just("repaid"), st.integers(1, 10**6), st.just(""), CURRENCY)
 )
+EVERY_HOURS = st.sampled_from([24, 24 * 7, 24 * 30])
 
 
-@settings(max_examples=100, deadline=None)
+@st.composite
+def histories(draw: st.DrawFn) -> list[Deed]:
+    """Single deeds, and habits that go on to the end: only these fill every day up to the edges of the windows."""
+    deeds = draw(st.lists(DEED, max_size=30))
+    for habit, every in draw(st.lists(st.tuples(DEED, EVERY_HOURS), max_size=3)):
+        times = range(habit.at_ms % (60 * DAY_MS), SPAN_MS, every * HOUR_MS)
+        deeds += [habit._replace(at_ms=at_ms, amount=habit.amount * (1 + at_ms % 3)) for at_ms in times]
+    return [deed._replace(at_ms=START_MS + deed.at_ms) for deed in deeds]
+
+
+@settings(max_examples=80, deadline=None)
 @given(
-    deeds=DEEDS,
+    deeds=histories(),
     ahead_ms=st.integers(0, DAY_MS - 1) | st.integers(-20 * DAY_MS, 0),
     zone=st.sampled_from(["Asia/Shanghai", "Asia/Kolkata", "Europe/Berlin", "America/New_York"]),
     seed=st.integers(0, 99),
@@ -125,7 +135,6 @@ def test_any_order_and_lateness_gives_what_the_whole_list_says(
     deeds: list[Deed], ahead_ms: int, zone: str, seed: int
 ) -> None:
     """Events may be up to a day ahead of the clock, or the clock long past them."""
-    deeds = [deed._replace(at_ms=START_MS + deed.at_ms) for deed in deeds]
     as_of_ms = max((deed.at_ms for deed in deeds), default=START_MS) - ahead_ms
     calendar = Calendar(zone)
     in_order = sorted(enumerate(deeds), key=lambda pair: pair[1].at_ms)
@@ -195,12 +204,29 @@ def test_size_is_bounded_however_busy_the_borrower() -> None:
     assert len(state.borrowing.credit_hours) == windows.HOURS_MAX
 
 
-def test_of_busy_hours_the_newest_are_kept_in_any_order() -> None:
-    deeds = [(at, Deed(START_MS + at * HOUR_MS, "loan")) for at in range(windows.HOURS_MAX + 50)]
+@pytest.mark.parametrize("kind", ["loan", "repaid"])
+def test_of_busy_hours_the_newest_are_kept_in_any_order(kind: str) -> None:
+    deeds = [(at, Deed(START_MS + at * HOUR_MS, kind, 1)) for at in range(windows.HOURS_MAX + 50)]
     expected = fold(deeds, SHANGHAI)
     for seed in range(5):
         random.Random(seed).shuffle(deeds)
         assert fold(deeds, SHANGHAI) == expected
+
+
+@pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/New_York"])
+def test_windows_reach_back_to_their_edges_with_the_clock_a_day_behind(zone: str) -> None:
+    """A deed on every day, then one a day ahead of the clock: nothing that the clock still asks for is gone."""
+    calendar = Calendar(zone)
+    deeds = [Deed(START_MS + at * DAY_MS, "login", 0, str(at % 2)) for at in range(230)]
+    for category in ("cash", "transfer", "purchase"):
+        deeds += [Deed(START_MS + at * DAY_MS, "out", at * at + 1, category) for at in range(230)]
+    deeds += [Deed(START_MS + at * DAY_MS, "in", at * at + 1, "income") for at in range(230)]
+    deeds += [Deed(START_MS + at * DAY_MS, "repaid", at + 1) for at in range(230)]
+    deeds += [Deed(START_MS + at * DAY_MS, "loan") for at in range(0, 230, 4)]
+    state = fold(list(enumerate(deeds)), calendar)
+    for back_h in range(0, 24, 3):
+        as_of_ms = START_MS + 229 * DAY_MS - back_h * HOUR_MS
+        assert known(state, as_of_ms, calendar) == features(deeds, as_of_ms, zone)
 
 
 def test_money_in_another_currency_is_activity_only() -> None:

@@ -29,14 +29,17 @@ class Behaviour:
 
     def __init__(self, deeds: list[Deed], as_of_ms: int, zone: str, home: str = "CNY") -> None:
         self.zone = zoneinfo.ZoneInfo(zone)
+        self.hours: dict[int, int] = {}
         self.deeds = deeds
         self.home = home
         self.hour = self.hour_of(as_of_ms)
         self.day = self.hour // 24
 
     def hour_of(self, at_ms: int) -> int:
-        local = datetime.datetime.fromtimestamp(at_ms / 1000, self.zone).replace(tzinfo=None)
-        return (local - EPOCH) // datetime.timedelta(hours=1)
+        if at_ms not in self.hours:
+            local = datetime.datetime.fromtimestamp(at_ms / 1000, self.zone).replace(tzinfo=None)
+            self.hours[at_ms] = (local - EPOCH) // datetime.timedelta(hours=1)
+        return self.hours[at_ms]
 
     def day_of(self, at_ms: int) -> int:
         return self.hour_of(at_ms) // 24
