@@ -13,9 +13,11 @@ from msgspec import Struct
 from schemas.topics import INPUTS
 from streams.config import Settings, kafka_options
 from streams.engine.order import LogRecord
+from streams.replay.broker import check_partitions
 from streams.replay.manifest import RecordingError
 from streams.replay.progress import progress
 from streams.replay.recording import Recording
+from streams.worker.topics import BrokerError
 
 SLICE_RECORDS = 20_000
 """Records sent before all of them are awaited: bounds memory, and how far one topic can run ahead of another."""
@@ -43,7 +45,7 @@ class TopicSink:
         """Connect.
 
         Raises:
-            RecordingError: the broker cannot be reached.
+            BrokerError: the broker does not answer.
         """
         try:
             await self._producer.start()
@@ -54,30 +56,12 @@ class TopicSink:
     async def stop(self) -> None:
         await self._producer.stop()
 
-    async def partition_counts(self) -> dict[str, int]:
-        """The number of partitions of every topic there is."""
-        cluster = await self._producer.client.fetch_all_metadata()
-        return {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in cluster.topics()}
-
-    async def check(self, topics: dict[str, int]) -> None:
-        """Make sure that each topic is there with at least so many partitions.
-
-        Raises:
-            RecordingError: the first that is not.
-        """
-        there = await self.partition_counts()
-        for topic, least in sorted(topics.items()):
-            if there.get(topic, 0) < least:
-                raise RecordingError(
-                    f"{self._broker}: topic {topic} has {there.get(topic, 0)} partitions, {least} are needed: "
-                    f"duewatch topics create --partitions {least}"
-                )
-
     async def send(self, records: Sequence[LogRecord]) -> None:
         """Send records and wait until the broker has them all.
 
         Raises:
-            RecordingError: the broker refused one, or cannot be reached.
+            BrokerError: the broker refused one, or does not answer.
+            RecordingError: one is larger than a request may be.
         """
         parts: dict[tuple[str, int], list[LogRecord]] = {}
         for record in records:
@@ -120,8 +104,8 @@ class TopicSink:
             start = end
         return waiting
 
-    def _failed(self, error: KafkaError) -> RecordingError:
-        return RecordingError(
+    def _failed(self, error: KafkaError) -> BrokerError:
+        return BrokerError(
             f"{self._broker}: {type(error).__name__}: {error}: check that the broker is up and takes records"
         )
 
@@ -140,18 +124,18 @@ async def produce(
         speed: how many times faster than recorded, by the records' timestamps; not together with `rate`.
 
     Raises:
-        RecordingError: a topic is missing or has fewer partitions than the recording, or the broker refuses a record.
+        RecordingError: a topic is missing or has fewer partitions than the recording.
+        streams.worker.topics.BrokerError: the broker does not answer, or refuses a record.
         ValueError: `rate` and `speed` together, or one that is not positive.
     """
     if (rate is not None and speed is not None) or any(pace is not None and pace <= 0 for pace in (rate, speed)):
         raise ValueError("give a positive rate or a positive speed, not both")
     wanted = [topic for topic in recording.topics() if topic in set(topics)]
+    least = {topic: max(recording.partitions(topic), default=0) + 1 for topic in wanted}
+    await check_partitions(settings, least)
     sink = TopicSink(settings)
     await sink.start()
     try:
-        await sink.check(
-            {topic: recording.partitions(topic)[-1] + 1 for topic in wanted if recording.partitions(topic)}
-        )
         with progress("producing", recording.manifest.records) as advance:
             started_s = time.monotonic()
             for due_s, records in _slices(_in_order(recording, wanted), rate, speed):

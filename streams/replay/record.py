@@ -8,9 +8,10 @@ from aiokafka.errors import KafkaError
 
 from schemas.topics import COMMITS, INPUTS
 from streams.config import Settings, kafka_options
-from streams.replay.manifest import RecordingError
+from streams.replay.broker import check_partitions
 from streams.replay.progress import progress
 from streams.replay.recording import RecordingWriter
+from streams.worker.topics import BrokerError
 
 RECORDED = (*INPUTS, COMMITS)
 """What a replay needs: the inputs, and the commit log that tells what the worker had read when."""
@@ -37,19 +38,19 @@ async def record(
         How many records were written.
 
     Raises:
-        RecordingError: a topic is not there, the broker cannot be reached, or `out` is taken.
+        RecordingError: a topic is not there, or `out` is taken.
+        streams.worker.topics.BrokerError: the broker does not answer, or refuses.
     """
     consumer = AIOKafkaConsumer(
         **kafka_options(settings), isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="none"
     )
     try:
         await consumer.start()
-        try:
-            return await _record(consumer, settings, Path(out), sorted(topics), from_ms, until_ms)
-        finally:
-            await consumer.stop()
+        return await _record(consumer, settings, Path(out), sorted(topics), from_ms, until_ms)
     except KafkaError as error:
-        raise RecordingError(f"{settings.broker}: {type(error).__name__}: check that the broker is up") from error
+        raise BrokerError(f"{settings.broker}: {type(error).__name__}: check that the broker is up") from error
+    finally:
+        await consumer.stop()
 
 
 async def _record(
@@ -60,48 +61,49 @@ async def _record(
     from_ms: int | None,
     until_ms: int | None,
 ) -> int:
-    there = await consumer.topics()
-    counts: dict[str, int] = {}
-    for topic in topics:
-        if topic not in there:
-            raise RecordingError(f"{settings.broker}: no topic {topic}: name the topics that are there, or create it")
-        counts[topic] = len(consumer.partitions_for_topic(topic) or ())
+    counts = await check_partitions(settings, dict.fromkeys(topics, 1))
     parts = [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
     consumer.assign(parts)
-    starts, ends = await _bounds(consumer, parts, from_ms, until_ms)
-    source: dict[str, str | int] = {"broker": settings.broker, "topics": ",".join(topics)}
-    todo = {part for part in parts if starts[part] < ends[part]}
+    ends = dict(await consumer.end_offsets(parts))
+    reached = await _starts(consumer, parts, ends, from_ms)
+    todo = {part for part in parts if reached[part] < ends[part]}
+    # Partitions whose first record with the timestamp asked for has been seen.
+    begun = set(parts) if from_ms is None else set()
     for part in parts:
-        consumer.seek(part, starts[part])
+        consumer.seek(part, reached[part])
     consumer.pause(*(set(parts) - todo))
-    total = sum(ends[part] - starts[part] for part in todo)
+    source: dict[str, str | int] = {"broker": settings.broker, "topics": ",".join(topics)}
+    total = sum(ends[part] - reached[part] for part in todo)
     with RecordingWriter(out, counts, source) as writer, progress("recording", total) as advance:
         while todo:
             fetched = await consumer.getmany(*todo, timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
             for part, records in fetched.items():
                 for found in records:
-                    if found.offset < ends[part]:
+                    if part not in begun and from_ms is not None and found.timestamp >= from_ms:
+                        begun.add(part)
+                    if until_ms is not None and found.timestamp >= until_ms:
+                        ends[part] = min(ends[part], found.offset)
+                    if part in begun and found.offset < ends[part]:
                         writer.write(found)
             for part in list(todo):
                 # The position also passes transaction markers and aborted records, which are never delivered.
                 position = await consumer.position(part)
-                advance(min(position, ends[part]) - starts[part])
-                starts[part] = min(position, ends[part])
+                advance(min(position, ends[part]) - reached[part])
+                reached[part] = min(position, ends[part])
                 if position >= ends[part]:
                     todo.remove(part)
                     consumer.pause(part)
         return writer.records
 
 
-async def _bounds(
-    consumer: AIOKafkaConsumer, parts: list[TopicPartition], from_ms: int | None, until_ms: int | None
-) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
-    starts = dict(await consumer.beginning_offsets(parts))
-    ends = dict(await consumer.end_offsets(parts))
-    if from_ms is not None:
-        found = await consumer.offsets_for_times(dict.fromkeys(parts, from_ms))
-        starts = {part: ends[part] if found[part] is None else found[part].offset for part in parts}
-    if until_ms is not None:
-        found = await consumer.offsets_for_times(dict.fromkeys(parts, until_ms))
-        ends = {part: ends[part] if found[part] is None else min(ends[part], found[part].offset) for part in parts}
-    return starts, ends
+async def _starts(
+    consumer: AIOKafkaConsumer, parts: list[TopicPartition], ends: dict[TopicPartition, int], from_ms: int | None
+) -> dict[TopicPartition, int]:
+    """Where to begin reading: never after the first record wanted, but maybe before it.
+
+    The broker looks at timestamps of transaction markers, too, and those are the time of writing.
+    """
+    if from_ms is None:
+        return dict(await consumer.beginning_offsets(parts))
+    found = await consumer.offsets_for_times(dict.fromkeys(parts, from_ms))
+    return {part: ends[part] if found[part] is None else found[part].offset for part in parts}

@@ -14,6 +14,7 @@ from schemas.topics import CONTROL, DEFAULT_PARTITIONS, INPUTS
 from streams.config import Settings
 from streams.engine.calendar import date_of, day_of
 from streams.engine.order import LogRecord
+from streams.replay.broker import check_partitions
 from streams.replay.manifest import RecordingError
 from streams.replay.produce import Produced, TopicSink
 from streams.replay.progress import progress
@@ -139,17 +140,18 @@ async def simulate_into_kafka(
         on_sent: called with (records sent, simulated time in epoch ms) after every send.
 
     Raises:
-        RecordingError: an input topic is missing, they differ in partitions, or the broker refuses a record.
+        RecordingError: an input topic is missing, or they differ in partitions.
+        streams.worker.topics.BrokerError: the broker does not answer, or refuses a record.
         ValueError: `rate` and `days_per_s` together, or one that is not positive.
     """
     if (rate is not None and days_per_s is not None) or any(
         pace is not None and pace <= 0 for pace in (rate, days_per_s)
     ):
         raise ValueError("give a positive rate or positive days_per_s, not both")
+    partitions = await _common_partitions(settings)
     sink = TopicSink(settings)
     await sink.start()
     try:
-        partitions = await _common_partitions(sink, settings)
         world = World(seed, borrowers, partitions, day_of(start))
         paced_from_day = world.day + warm_up_days
         started_s = time.monotonic()
@@ -169,10 +171,8 @@ async def simulate_into_kafka(
         await sink.stop()
 
 
-async def _common_partitions(sink: TopicSink, settings: Settings) -> int:
-    await sink.check(dict.fromkeys(INPUTS, 1))
-    there = await sink.partition_counts()
-    counts = {topic: there[topic] for topic in INPUTS}
+async def _common_partitions(settings: Settings) -> int:
+    counts = await check_partitions(settings, dict.fromkeys(INPUTS, 1))
     if len(set(counts.values())) != 1:
         raise RecordingError(
             f"{settings.broker}: the input topics differ in partitions ({counts}): "
