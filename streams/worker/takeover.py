@@ -97,10 +97,14 @@ class Takeover:
         settings: names the transactional ids.
         topics: every input topic.
         progressed: called whenever the take-over of a task has got on, so that nobody takes a long one for a stall.
+        check_crcs: whether to check the checksums of what the broker sends.
     """
 
-    def __init__(self, settings: Settings, topics: Iterable[str], progressed: Callable[[int], None]) -> None:
+    def __init__(
+        self, settings: Settings, topics: Iterable[str], progressed: Callable[[int], None], *, check_crcs: bool = True
+    ) -> None:
         self._settings = settings
+        self._check_crcs = check_crcs
         self._topics = tuple(topics)
         self._progressed = progressed
 
@@ -119,6 +123,7 @@ class Takeover:
             isolation_level="read_committed",
             auto_offset_reset="none",
             enable_auto_commit=False,
+            check_crcs=self._check_crcs,
             max_partition_fetch_bytes=8 * 1024 * 1024,
         )
         try:

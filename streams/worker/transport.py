@@ -89,6 +89,7 @@ class ChunkThread(driver.AIOKafkaConsumerThread):
             # Positions are ours. Where one is gone the worker stops and says so; it never jumps.
             auto_offset_reset="none",
             isolation_level="read_committed",
+            check_crcs=self.app.check_crcs,
             max_poll_records=_FETCH_RECORDS,
             max_partition_fetch_bytes=_FETCH_PARTITION_BYTES,
             fetch_max_bytes=_FETCH_BYTES,
@@ -297,12 +298,16 @@ class ChunkApp(faust.App):
     Args:
         settings: where the broker is and how to talk to it.
         committed_positions: gives what all tasks have committed, for lag tools.
+        check_crcs: whether to check the checksums of what the broker sends.
     """
 
     BootStrategy = _Boot
 
-    def __init__(self, settings: Settings, committed_positions: Callable[[], Mapping[TP, int]]) -> None:
+    def __init__(
+        self, settings: Settings, committed_positions: Callable[[], Mapping[TP, int]], *, check_crcs: bool = True
+    ) -> None:
         self.settings = settings
+        self.check_crcs = check_crcs
         self.committed_positions = committed_positions
         super().__init__(
             settings.app_id,

@@ -14,7 +14,8 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from schemas.partitioning import partition_of
-from schemas.topics import COMMITS, DLQS, INPUTS, OUTPUTS
+from schemas.topics import COMMITS, DLQS, INPUTS
+from streams.engine.cases import Cases
 from streams.engine.chunk import TaskState
 from streams.engine.order import LogRecord, Merge
 from streams.worker.commitlog import Committed, Reader
@@ -51,7 +52,7 @@ def expected(records: Iterable[LogRecord], partitions: int) -> list[list[bytes]]
         merge = Merge(INPUTS, {})
         for topic in INPUTS:
             merge.push(topic, [record for record in records if record.topic == topic and record.partition == partition])
-        folded = Echo().fold(TaskState(), merge.take(INPUTS, sys.maxsize), {}, [])
+        folded = Echo().fold(TaskState(), merge.take(INPUTS, sys.maxsize), {}, [], Cases(0))
         outputs.append([output.value for output in folded.outputs])
     return outputs
 
@@ -109,7 +110,7 @@ class Rig:
 
     def _make_topics(self) -> None:
         admin = AdminClient({"bootstrap.servers": self._bootstrap})
-        names = [*INPUTS, *OUTPUTS, *DLQS, COMMITS]
+        names = [*INPUTS, OUTPUT, *DLQS, COMMITS]
         there = [name for name in names if name in admin.list_topics(timeout=10).topics]
         if there:
             for gone in admin.delete_topics(there, operation_timeout=30).values():
@@ -128,6 +129,7 @@ class Rig:
             "app_id": self.app_id,
             "session_timeout_s": SESSION_S,
             "clock": "external",
+            "http_port": 0,
             **settings,
         }
         return {f"DUEWATCH_{name.upper()}": str(value) for name, value in chosen.items()}
@@ -144,7 +146,7 @@ class Rig:
             worker.kill()
 
     def produce(self, records: Iterable[LogRecord]) -> None:
-        producer = Producer({"bootstrap.servers": self._bootstrap, "linger.ms": 20, "enable.idempotence": True})
+        producer = Producer({"bootstrap.servers": self._bootstrap, "linger.ms": 20, "max.in.flight": 1})
         for record in records:
             producer.produce(
                 record.topic,
@@ -173,7 +175,7 @@ class Rig:
             consumer.assign([TopicPartition(topic, partition, 0) for partition in range(self.partitions)])
             ended: set[int] = set()
             while len(ended) < self.partitions:
-                for message in consumer.consume(1000, 5.0):
+                for message in consumer.consume(1000, 0.05):
                     if message.error() is None:
                         found[message.partition()].append(message)
                     else:

@@ -1,4 +1,4 @@
-"""An engine that shows what the worker does with it: each record is told once, with how many of its borrower came before.
+"""An engine that shows what the worker does with it: it tells each record, and how many of its borrower came before.
 
 Run as a program it is a worker process with that engine; settings come from the environment, as for any worker.
 """
