@@ -168,7 +168,10 @@ class Bills:
 
 
 def allocate_again(loan: Loan) -> None:
-    """Compute rows, credit and allocated money from the beginning, with the entries applied so far."""
+    """Compute rows, credit and allocated money from the beginning, with the entries applied so far.
+
+    The loan stands at the business date of the last of them, or at that of its disbursement.
+    """
     journal = loan.journal
     reversed_refs = set()
     for index in range(loan.applied):
@@ -201,7 +204,6 @@ def allocate_again(loan: Loan) -> None:
             version += 1
             _open_schedule(loan, version, day, bills)
             draw_credit(loan, day)
-    draw_between(loan, day, loan.as_of_day)
 
 
 def _open_schedule(loan: Loan, version: int, day: int, bills: Bills) -> None:

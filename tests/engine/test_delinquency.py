@@ -198,6 +198,13 @@ def test_pauses_keep_an_episode_away() -> None:
     assert delinquency.overdue_episodes(loan, day("2027-01-21"), 365, FACTS) == 1
 
 
+def test_a_pause_set_later_does_not_move_the_day_an_episode_was_reached() -> None:
+    loan = new_loan(FACTS, 100_000)
+    tell(loan, wire.PauseSet, "s1", "2026-03-20", from_on=date(2026, 2, 5), until_on=date(2026, 2, 10))
+    assert delinquency.overdue_episodes(loan, day("2026-04-01"), 31, FACTS) == 1
+    assert delinquency.overdue_episodes(loan, day("2026-04-01"), 30, FACTS) == 0
+
+
 # --- proof --------------------------------------------------------------------------------------------------------
 
 

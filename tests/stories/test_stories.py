@@ -66,9 +66,9 @@ class Story(msgspec.Struct):
     rows: list[tuple[date, str, str]]
 
 
-def stories() -> list[Story]:
+def stories(folder: Path) -> list[Story]:
     found: list[Story] = []
-    for path in sorted(Path(__file__).parent.glob("*.md")):
+    for path in sorted(folder.glob("*.md")):
         if path.name == "README.md":
             continue
         for part in path.read_text(encoding="utf-8").split("\n## ")[1:]:
@@ -207,7 +207,7 @@ class Play:
         raise ValueError(f"nothing to expect of a loan: {what}")
 
 
-@pytest.mark.parametrize("story", stories(), ids=lambda story: story.name)
+@pytest.mark.parametrize("story", stories(Path(__file__).parent), ids=lambda story: story.name)
 def test_story(story: Story) -> None:
     play = Play(facts_of(story.policy))
     wrong = []

@@ -1,0 +1,158 @@
+"""Plays the tables in `decisions` through a replay: what is decided about one borrower, day by day.
+
+The clock ticks at 01:00 of every day from the first row of a story to its last; events are of noon. All that is decided
+must stand in the table, on the day it speaks of and in its order, and nothing else may. In every story the limit chain
+must be whole, and what is undone must have been done.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from schemas.inbound import BorrowerEvent
+from streams.policy.loader import body, load, loads
+from streams.replay.explain import explain
+from tests.replay.tape import SHANGHAI, TOPIC_OF, Tape
+from tests.stories.test_stories import MONEY, ON, Play, Story, minor, stories
+
+LIMITS = ("draws_restricted", "limit_decreased", "limit_frozen", "limit_zeroed", "limit_restored", "limit_rebased")
+OTHER_EVENTS: tuple[tuple[str, str, tuple[str, ...], dict[str, Any]], ...] = (
+    (
+        rf"limit {MONEY} for a (\w+)",
+        "profile_set",
+        ("limit_minor", "segment"),
+        {"currency": "CNY", "onboarded_on": "2025-01-01"},
+    ),
+    (r"fraud (\w+) confirmed", "fraud_reported", ("kind",), {"confirmed": True}),
+    (r"fraud (\w+) suspected", "fraud_reported", ("kind",), {"confirmed": False}),
+)
+
+
+def policy_of(changes: str, tmp_path: Path) -> str:
+    """The shipped policy, or a file with a story's changes of it."""
+    if not changes:
+        return "standard"
+    document = json.loads(body(load("standard")))
+    for change in changes.split("; "):
+        path, _, value = change.partition(" = ")
+        at = document
+        *steps, last = path.split(".")
+        for step in steps:
+            at = at[int(step)] if isinstance(at, list) else at[step]
+        at[last] = json.loads(value)
+    text = json.dumps(document | {"id": "changed"})
+    loads(text, "story")
+    file = tmp_path / "policy.json"
+    file.write_text(text)
+    return str(file)
+
+
+def tape_of(story: Story) -> Tape:
+    """The rows of a story as records, with ticks in between."""
+    play, tape = Play(load("standard").facts), Tape()
+    day, silent_until = story.rows[0][0], story.rows[0][0]
+    for on, happening, _ in story.rows:
+        while day <= on:
+            if day >= silent_until:
+                tape.tick(f"{day} 01:00")
+            day += timedelta(days=1)
+        silence = re.fullmatch(rf"no tick before {ON}", happening)
+        if silence is not None:
+            silent_until = date.fromisoformat(silence.group(1))
+        elif happening:
+            tell(happening, on, play, tape)
+    return tape
+
+
+def tell(happening: str, on: date, play: Play, tape: Tape) -> None:
+    late = re.match(rf"late, of {ON}: ", happening)
+    at = date.fromisoformat(late.group(1)) if late else on
+    happening = happening[late.end() :] if late else happening
+    fields = other_event(happening)
+    if fields is None:
+        name, text = happening.split(": ", 1) if re.match(r"[A-Z]: ", happening) else ("A", happening)
+        fields = msgspec.to_builtins(play.event_of(at, name, text))
+    fields = {name: value for name, value in fields.items() if value is not None}
+    kind = fields.pop("type")
+    assert issubclass(BorrowerEvent, msgspec.Struct)
+    assert kind in TOPIC_OF
+    for common in ("event_id", "at_ms", "borrower_id"):
+        fields.pop(common, None)
+    tape.event(f"{at} 12:00", kind, received=f"{on} 12:00", **fields)
+
+
+def other_event(text: str) -> dict[str, Any] | None:
+    for pattern, kind, names, others in OTHER_EVENTS:
+        found = re.fullmatch(pattern, text)
+        if found is not None:
+            values = {
+                name: minor(value) if name.endswith("_minor") else value
+                for name, value in zip(names, found.groups(), strict=True)
+            }
+            return {"type": kind} | values | others
+    return None
+
+
+def told(event: dict[str, Any], before: dict[str, dict[str, Any]]) -> str:
+    """An output in the words of a table."""
+    kind = event["type"]
+    words = kind.replace("_", " ")
+    loan = event.get("loan_id", "A")
+    if kind == "bucket_changed":
+        words = f"{event['from']} to {event['to']}"
+    elif kind in ("warning_raised", "warning_escalated", "warning_lowered"):
+        words = f"{words} to {event['level']}"
+    elif kind in LIMITS:
+        words = f"{words} to {Decimal(event['to_minor']) / 100:.2f}"
+        if kind in ("limit_restored", "limit_rebased"):
+            words += f" {event['to_status']}"
+    if "compensates" in event:
+        words += f" (undoes {before[event['compensates']]['type'].replace('_', ' ')})"
+    return words if loan == "A" else f"{loan}: {words}"
+
+
+def by_day(events: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
+    days: dict[str, list[str]] = {}
+    before: dict[str, dict[str, Any]] = {}
+    for event in events:
+        day = datetime.fromtimestamp(event["at_ms"] / 1000, SHANGHAI).date().isoformat()
+        days.setdefault(day, []).append(told(event, before))
+        before[event["event_id"]] = event
+    return days
+
+
+def check_chain(events: Iterable[dict[str, Any]]) -> None:
+    chain = [event for event in events if event["type"] in LIMITS]
+    assert [event["limit_seq"] for event in chain] == list(range(1, len(chain) + 1))
+    for one, next_one in pairwise(chain):
+        assert (next_one["from_minor"], next_one["from_status"]) == (one["to_minor"], one["to_status"])
+
+
+def check_reasons(events: Iterable[dict[str, Any]]) -> None:
+    """Whatever is decided against a borrower says why, with proof."""
+    for event in events:
+        if event["type"] in ("warning_raised", "warning_escalated", *LIMITS[:4]):
+            assert 1 <= len(event["reasons"]) <= 4, event
+            assert all(reason["evidence"] for reason in event["reasons"]), event
+            assert event["recovery"]["action"]
+
+
+@pytest.mark.parametrize("story", stories(Path(__file__).parent / "decisions"), ids=lambda story: story.name)
+def test_decisions(story: Story, tmp_path: Path) -> None:
+    tape = tape_of(story)
+    found = explain(tape.write(tmp_path / "story.jsonl"), "b1", policy=policy_of(story.policy, tmp_path))
+    events = [json.loads(bytes(raw)) for raw in found.decisions]
+    wanted: dict[str, list[str]] = {}
+    for on, _, expected in story.rows:
+        wanted.setdefault(on.isoformat(), []).extend(item for item in expected.split("; ") if item)
+    assert by_day(events) == {day: items for day, items in wanted.items() if items}
+    check_chain(events)
+    check_reasons(events)
