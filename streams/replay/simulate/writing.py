@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,7 @@ async def simulate_into_kafka(
     events: int | None = None,
     warm_up_days: int = 0,
     start: date = START,
-    on_sent: Callable[[int, int], None] | None = None,
+    on_sent: Callable[[int, int], Awaitable[None] | None] | None = None,
 ) -> Produced:
     """Send a simulation into the input topics until `events` were sent or the caller cancels.
 
@@ -137,7 +137,8 @@ async def simulate_into_kafka(
     Args:
         rate: events a second. days_per_s: simulated days a second. Neither: as fast as the broker takes them.
         warm_up_days: days at the start that are sent at full speed, so that loans have fallen due when the rest begins.
-        on_sent: called with (records sent, simulated time in epoch ms) after every send.
+        on_sent: called with (records sent, simulated time in epoch ms) after every send; what it returns is awaited, so
+            that it can hold the simulation back.
 
     Raises:
         RecordingError: an input topic is missing, or they differ in partitions.
@@ -162,8 +163,9 @@ async def simulate_into_kafka(
             # A tick that is read before what it closes would be right but early.
             await sink.send([record for record in records if record.topic != CONTROL])
             await sink.send([record for record in records if record.topic == CONTROL])
-            if on_sent is not None:
-                on_sent(sink.produced.records, records[-1].timestamp)
+            held = None if on_sent is None else on_sent(sink.produced.records, records[-1].timestamp)
+            if held is not None:
+                await held
             if events is not None and sink.produced.records >= events:
                 break
         return sink.produced
