@@ -35,7 +35,7 @@ class Tape:
         self.records.append(record)
         return record
 
-    def event(self, at: str, kind: str, borrower: str = "b1", received: str = "", **fields: Any) -> str:
+    def event(self, at: str, kind: str, borrower: str = "b1", /, received: str = "", **fields: Any) -> str:
         """An event of `at` in a record of that moment, or of `received`; returns its id."""
         self._told += 1
         event_id = str(fields.pop("event_id", f"e{self._told}"))
