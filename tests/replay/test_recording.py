@@ -60,6 +60,10 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path, name: str) -> None
     assert files(written(tmp_path / "a" / name)) == files(written(tmp_path / "b" / name))
 
 
+def test_a_gzip_file_carries_no_time(tmp_path: Path) -> None:
+    assert written(tmp_path / "r.jsonl.gz").read_bytes()[4:8] == bytes(4)
+
+
 def test_the_manifest_counts_and_names_its_source(tmp_path: Path) -> None:
     held = json.loads((written(tmp_path / "r") / "manifest.json").read_bytes())
     assert held["records"] == 6
