@@ -106,15 +106,6 @@ class Loan(Struct, array_like=True):
     in_episode: int = 0
     """1 when the episode that runs through the day before `as_of_day` is in `episodes`."""
 
-    def unpaid_rows(self) -> list[tuple[int, int, int, int, int, int]]:
-        """No, due day and unpaid penalty, fee, interest, principal of each row not fully paid, oldest due first."""
-        rows = self.rows
-        return [
-            (row_no(self, rows[at]), rows[at + DUE], rows[at + 3], rows[at + 4], rows[at + 5], rows[at + 6])
-            for at in range(self.first * ROW, len(rows), ROW)
-            if rows[at + PAID_DAY] == UNPAID
-        ]
-
 
 class Instalment(Struct, frozen=True):
     """One row of a loan as others read it. `paid_day` is UNPAID, REPLACED or the day it became fully paid."""

@@ -235,7 +235,6 @@ def test_rows_tell_when_they_were_paid_and_which_a_reschedule_replaced(loan: Loa
     assert rows[9].paid_day == UNPAID
     assert rows[9].unpaid == (0, 100, 5_000, 100_000)
     assert (rows[1].set_by, rows[9].set_by) == ("d1", "e-LoanRescheduled")
-    assert [no for no, *_ in loan.unpaid_rows()] == [9]
 
 
 # --- beside the money ---------------------------------------------------------------------------------------------
