@@ -401,3 +401,37 @@ def happen(state: Windows, loans: dict[str, Loan], kind: str, number: int, at_ms
     attempt = wire.RepaymentFailed(**told, attempt_id=f"a{number}", method="auto_debit", code="card_closed")
     ledger.apply(loan, attempt, CALENDAR, FACTS)
     return changed | windows.observe_failed_debit(state, at_ms, f"e{number}", loan.loan_id, f"a{number}", True)
+
+
+def seasoned() -> Windows:
+    """A borrower whose spending and inflow have been seen every day of 100 days up to 10 January."""
+    state = in_yuan()
+    for number in range(100):
+        move(state, noon("01-10") - number * DAY_MS, "out", 700 + number, "purchase")
+        move(state, noon("01-10") - number * DAY_MS, "in", 1_000, "other")
+    return state
+
+
+def test_a_cache_follows_the_hours_of_one_day() -> None:
+    state, cache = seasoned(), FeatureCache()
+    refused = wire.Login(
+        event_id="e", at_ms=noon("01-10"), borrower_id="b", outcome="failed", device_id="d", channel="app"
+    )
+    windows.observe_login(state, CALENDAR, refused)
+    seen = []
+    for hours in (22, 25):  # 10:00 and 13:00 of the next day
+        values = evaluate(state, (), noon("01-10") + hours * HOUR_MS, CALENDAR, None, None, cache)
+        assert values == evaluate(state, (), noon("01-10") + hours * HOUR_MS, CALENDAR, None, None)
+        seen.append((values[FEATURE_INDEX["failed_logins_24h"]], values[FEATURE_INDEX["spend_24h_to_mean_bp"]] == 0))
+    assert seen == [(1, False), (0, True)]
+
+
+@pytest.mark.parametrize("days_late", [0, 1, 30])
+def test_a_cache_follows_late_spending(days_late: int) -> None:
+    state, cache = seasoned(), FeatureCache()
+    before = evaluate(state, (), noon("01-10"), CALENDAR, None, None, cache)
+    cache.dirty |= move(state, noon("01-10") - days_late * DAY_MS, "out", 50_000, "cash")
+    after = evaluate(state, (), noon("01-10"), CALENDAR, None, None, cache)
+    assert after == evaluate(state, (), noon("01-10"), CALENDAR, None, None)
+    at = FEATURE_INDEX["outflow_to_inflow_30d_bp"]
+    assert (before[at] != after[at]) == (days_late < 30)
