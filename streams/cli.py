@@ -5,6 +5,7 @@ An error is one line on stderr and an exit code: 1 for what could not be done, 2
 """
 
 import asyncio
+import re
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
@@ -141,6 +142,28 @@ def _duewatch(
 
 
 # --- running the service ------------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    duration: Annotated[
+        str | None, typer.Option("--for", help="End by itself after 30s, 5m or 1h.  [default: on Ctrl-C]")
+    ] = None,
+) -> None:
+    """Show the whole service at work, on this machine alone: broker, Redis, worker and a simulated lender in one.
+
+    Needs no Docker and no Java, and leaves nothing behind.
+    """
+    from streams.demo import run_demo
+
+    raise typer.Exit(run_demo(None if duration is None else _seconds(duration)))
+
+
+def _seconds(duration: str) -> float:
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(s|m|h)", duration)
+    if found is None:
+        raise typer.BadParameter(f"{duration}: give a number and s, m or h, like 30s")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 class _Clock(StrEnum):

@@ -41,7 +41,8 @@ def recording(tmp_path: Path) -> Path:
 
 
 COMMANDS = (
-    "worker", "doctor", "config show", "topics create", "topics check", "simulate", "record", "produce", "replay",
+    "demo", "worker", "doctor", "config show", "topics create", "topics check", "simulate", "record", "produce",
+    "replay",
     "explain", "import uci-credit", "policy lint", "schemas export", "schemas check",
 )  # fmt: skip
 
@@ -81,6 +82,7 @@ def test_version(run: Any) -> None:
         (["produce", "nowhere"], 1, "nowhere: no such recording"),
         (["produce", "nowhere", "--rate", "1", "--speed", "1"], 2, "--rate or --speed"),
         (["produce", "nowhere", "--rate", "-1"], 2, "more than 0"),
+        (["demo", "--for", "soon"], 2, "like 30s"),
         (["simulate"], 2, "either --out or --broker"),
         (["simulate", "--out", "o", "--rate", "5"], 2, "--rate goes with --broker"),
         (["record", "--out", "o", "--from", "monday"], 1, "--from monday"),
