@@ -34,8 +34,8 @@ from schemas.partitioning import partition_of
 from streams.config import Settings, kafka_options
 
 _BATCH_BYTES = 512 * 1024
-_CLOSE_S = 5.0
-_ABORT_S = 5.0
+_CLOSE_S = 3.0
+_ABORT_S = 3.0
 _WATCHED = (ProduceRequest, AddPartitionsToTxnRequest, EndTxnRequest)
 _DEFINITE = (
     ClusterAuthorizationFailedError,
@@ -134,10 +134,10 @@ class Transactions:
         try:
             either: set[asyncio.Future[Any]] = {work, self._doubt}
             await asyncio.wait(either, timeout=self._deadline_s, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done() and not self._doubt.done():
+                self._doubt.set_result(f"no end of the transaction within {self._deadline_s:g} s")
             if self._doubt.done():
                 raise Ambiguous(f"{self._transactional_id}: {self._doubt.result()}")
-            if not work.done():
-                raise Ambiguous(f"{self._transactional_id}: no end of the transaction within {self._deadline_s:g} s")
             try:
                 return work.result()
             except (KafkaError, AssertionError) as error:

@@ -197,8 +197,8 @@ class Takeover:
                 f"task {store.partition}: the store is at commit {meta.applied}, beyond our claim at {fence}: the "
                 "commit log has lost its end; restore it, or begin anew with both of them empty"
             )
-        if not anew and meta.applied is not None and meta.read_from is not None and meta.read_from >= start:
-            return meta.applied, meta.read_from
+        if not anew and meta.applied is not None and meta.applied + 1 >= start:
+            return meta.applied, max(start, meta.read_from or 0)
         if fence > start:
             log.warning("copying the whole commit log", task=store.partition, store_at=meta.applied, log_from=start)
         await store.wipe(fence)

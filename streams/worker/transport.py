@@ -215,7 +215,7 @@ class ChunkConsumer(driver.Consumer):
         self._opened.set()
 
     def shut(self, tps: Iterable[TP]) -> None:
-        """Hand over nothing for these until they are opened again; what is fetched meanwhile is one fetch at most."""
+        """Hand over nothing more for these, but what the poll under way brings, until they are opened again."""
         self._open.difference_update(tps)
 
     async def is_member(self) -> bool:
