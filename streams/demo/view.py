@@ -70,8 +70,8 @@ def screen(moment: Moment) -> RenderableType:
     layout.split_column(Layout(_heading(moment), size=1), Layout(name="figures", size=11), Layout(_decisions(moment)))
     layout["figures"].split_row(
         Layout(_panel("events", _events(moment)), ratio=5, minimum_size=20),
-        Layout(_panel("days past due", _buckets(moment.gauges)), ratio=7, minimum_size=22),
-        Layout(_panel("warnings", _warnings(moment)), ratio=4, minimum_size=20),
+        Layout(_panel("days past due", _buckets(moment.gauges)), ratio=7, minimum_size=24),
+        Layout(_panel("warnings", _warnings(moment)), ratio=4, minimum_size=18),
         Layout(_panel("limits", _limits(moment)), ratio=4, minimum_size=18),
     )
     return layout
@@ -94,7 +94,7 @@ def _panel(title: str, content: RenderableType) -> Panel:
 
 
 def _grid(rows: Iterable[tuple[str | Text, ...]]) -> Table:
-    """A name, one or two figures, which are never cut, and, of four cells, a bar."""
+    """A name, one or two figures, which are never cut, and, of four cells, a bar: on 80 columns names are cut."""
     rows = list(rows)
     columns = list(zip(*rows, strict=True))
     bar = len(columns) == 4
