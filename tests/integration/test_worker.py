@@ -1,13 +1,18 @@
 """Whole worker processes on a real broker and store: each record once and in order, whatever becomes of them."""
 
+import json
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient, NewPartitions
 
 from schemas.topics import DLQS, INPUTS
 from tests.integration.rig import SESSION_S, Rig, expected, recording
 from tests.parts import wait_until
+from tests.parts.kafka import Kafka
+from tests.parts.redis import OwnRedis
 from tests.worker.echo import BAD
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
@@ -56,11 +61,10 @@ def test_killed_in_mid_stream_and_started_again(make_rig: Callable[..., Rig]) ->
     rig.produce(records)
     wanted = expected(records, rig.partitions)
     total = sum(map(len, wanted))
-    for part in (4, 2):
-        worker = rig.start(echo=SLOW, chunk_records=200)
-        rig.wait_for_outputs(total // part)
-        worker.kill()
-        assert sum(map(len, rig.outputs())) < total
+    worker = rig.start(echo=SLOW, chunk_records=200)
+    rig.wait_for_outputs(total // 4)
+    worker.kill()
+    assert sum(map(len, rig.outputs())) < total
     rig.start()
     rig.wait_for_outputs(total)
     assert rig.outputs() == wanted
@@ -85,7 +89,7 @@ def test_told_to_stop_in_mid_stream(make_rig: Callable[..., Rig]) -> None:
 
 def test_the_other_worker_takes_over(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig()
-    records = recording(5, 12_000, rig.partitions)
+    records = recording(5, 8_000, rig.partitions)
     rig.produce(records)
     wanted = expected(records, rig.partitions)
     total = sum(map(len, wanted))
@@ -118,3 +122,57 @@ def test_a_zombie_writes_nothing(make_rig: Callable[..., Rig]) -> None:
     assert zombie.wait() == 1
     assert "task" in zombie.log
     assert rig.outputs() == wanted
+
+
+def test_one_worker_writes_the_ticks_each_moment_once(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(3)
+    first = rig.start(clock="worker", tick_every_s=0.5)
+    second = rig.start(clock="worker", tick_every_s=0.5)
+    wait_until(first.is_ready, "the first worker ready")
+    wait_until(second.is_ready, "the second worker ready")
+    wait_until(lambda: all(len(ticks) >= 4 for ticks in rig.read("control")), "ticks")
+    # Whoever wrote them: the other one goes on.
+    first.kill()
+    seen = len(rig.read("control")[0])
+    wait_until(lambda: len(rig.read("control")[0]) >= seen + 3, "more ticks")
+    written = rig.read("control")
+    ticks = [[json.loads(message.value()) for message in messages] for messages in written]
+    assert [[message.timestamp()[1] for message in messages] for messages in written] == [
+        [tick["at_ms"] for tick in by_partition] for by_partition in ticks
+    ]
+    moments = [tick["event_id"] for tick in ticks[0]]
+    assert len(moments) == len(set(moments))
+    assert moments == sorted(moments)
+    shared = min(map(len, ticks))
+    assert all(by_partition[:shared] == ticks[0][:shared] for by_partition in ticks)
+
+
+def test_a_store_flushed_under_load_is_copied_from_the_log(
+    kafka: Kafka, make_redis: Callable[[], OwnRedis], unique: str, tmp_path: Path
+) -> None:
+    redis = make_redis()
+    rig = Rig(kafka, redis.url, unique, tmp_path, 4)
+    records = recording(7, 6_000, rig.partitions)
+    rig.produce(records)
+    wanted = expected(records, rig.partitions)
+    total = sum(map(len, wanted))
+    try:
+        worker = rig.start(echo=SLOW, chunk_records=200)
+        rig.wait_for_outputs(total // 4)
+        redis.flush()
+        rig.wait_for_outputs(total)
+        assert rig.outputs() == wanted
+        assert worker.exit_code is None
+        assert "copying the whole commit log" in worker.log
+    finally:
+        rig.close()
+
+
+def test_inputs_with_other_partition_counts_are_refused(make_rig: Callable[..., Rig], kafka: Kafka) -> None:
+    rig = make_rig(2)
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    for grown in admin.create_partitions([NewPartitions("logins", 3)]).values():
+        grown.result()
+    worker = rig.start()
+    assert worker.wait() == 1
+    assert "logins 3" in worker.log
