@@ -113,7 +113,7 @@ class Loan:
         self.currency: str = disbursed["currency"]
         self.entries: list[tuple[Key, Event]] = []
         self.numbered: dict[tuple[str, str], Event] = {}
-        self.known_days: dict[datetime.date, Money] = {}
+        self.known_days: dict[tuple[datetime.date, datetime.date], Money] = {}
 
 
 class Money:
@@ -250,14 +250,28 @@ class NaiveLedger:
         gone = self._reversed_ids(entries)
         return [(key, entry) for key, entry in self._payments(entries) if entry["payment_id"] not in gone]
 
-    def _money(self, loan: Loan, on: datetime.date) -> Money:
-        """The ledger at the end of `on`, from the entries in effect by then."""
-        on = self._last_stir(loan, on)
-        if on not in loan.known_days:
-            entries = self._entries_until(loan, on)
+    def _money(self, loan: Loan, on: datetime.date, known_on: datetime.date) -> Money:
+        """The ledger at the end of `on`, from the entries in effect by then, as `known_on`, that day or a later one,
+        sees it: what is reversed by then was never paid, what is waived by then was never owed."""
+        on, known_on = self._last_stir(loan, on), self._last_stir(loan, known_on)
+        if (on, known_on) not in loan.known_days:
+            entries, hindsight = self._entries_until(loan, on), self._hindsight(loan, on, known_on)
             rows = self._rows(loan, entries)
-            loan.known_days[on] = self._allocate(rows, self._standing_payments(entries), (on + DAY, -1, ""))
-        return loan.known_days[on]
+            for entry in hindsight:
+                if entry["type"] == "amount_waived":
+                    self._waive(rows, entry)
+            payments = self._payments_standing(entries, hindsight)
+            loan.known_days[on, known_on] = self._allocate(rows, payments, (on + DAY, -1, ""))
+        return loan.known_days[on, known_on]
+
+    def _hindsight(self, loan: Loan, on: datetime.date, known_on: datetime.date) -> list[Event]:
+        """The reversals and waivers after `on`, up to `known_on`."""
+        later = self._entries_until(loan, known_on)[len(self._entries_until(loan, on)) :]
+        return [entry for _, entry in later if entry["type"] in ("repayment_reversed", "amount_waived")]
+
+    def _payments_standing(self, entries: list[tuple[Key, Event]], hindsight: list[Event]) -> list[tuple[Key, Event]]:
+        gone = {entry["payment_id"] for entry in hindsight if entry["type"] == "repayment_reversed"}
+        return [(key, entry) for key, entry in self._standing_payments(entries) if entry["payment_id"] not in gone]
 
     @staticmethod
     def _last_stir(loan: Loan, on: datetime.date) -> datetime.date:
@@ -360,24 +374,24 @@ class NaiveLedger:
             day += DAY
         return days
 
-    def _is_material(self, loan: Loan, on: datetime.date) -> bool:
-        money = self._money(loan, on)
+    def _is_material(self, loan: Loan, on: datetime.date, known_on: datetime.date) -> bool:
+        money = self._money(loan, on, known_on)
         arrears = sum(money.overdue(component, on) for component in COMPONENTS)
         outstanding = sum(money.outstanding(component) for component in COMPONENTS)
         absolute = self.material_absolute_minor.get(loan.currency, self.material_default_minor)
         return arrears > absolute and arrears * 10000 > self.material_relative_bp * outstanding
 
-    def _dpd(self, loan: Loan, on: datetime.date) -> dict[str, int]:
+    def _dpd(self, loan: Loan, on: datetime.date, known_on: datetime.date) -> dict[str, int]:
         if self._is_ended(loan, on):
             return dict.fromkeys(COUNTERS, 0)
-        money = self._money(loan, on)
+        money = self._money(loan, on, known_on)
         oldest = money.oldest_unpaid_due_on(COMPONENTS)
         contractual = self._days_past_due(oldest, on)
         managed = contractual
         if oldest is not None:
             managed = max(0, contractual - self._pause_days(loan, oldest, on))
         material = 0
-        while self._is_material(loan, on - material * DAY):
+        while self._is_material(loan, on - material * DAY, known_on):
             material += 1
         return {
             "contractual": contractual,
@@ -390,15 +404,16 @@ class NaiveLedger:
     def _is_ended(self, loan: Loan, on: datetime.date) -> bool:
         return any(entry["type"] in ENDINGS for _, entry in self._entries_until(loan, on))
 
-    def loans(self, on: datetime.date) -> list[dict[str, Any]]:
-        """Every known loan as of the end of business date `on`, by loan_id."""
-        return [self._loan(loan_id, self._loans[loan_id], on) for loan_id in sorted(self._loans)]
+    def loans(self, on: datetime.date, known_on: datetime.date | None = None) -> list[dict[str, Any]]:
+        """Every known loan as of the end of business date `on`, as that day or a later one sees it, by loan_id."""
+        known_on = on if known_on is None else known_on
+        return [self._loan(loan_id, self._loans[loan_id], on, known_on) for loan_id in sorted(self._loans)]
 
-    def _loan(self, loan_id: str, loan: Loan, on: datetime.date) -> dict[str, Any]:
+    def _loan(self, loan_id: str, loan: Loan, on: datetime.date, known_on: datetime.date) -> dict[str, Any]:
         entries = self._entries_until(loan, on)
-        gone = self._reversed_ids(entries)
-        money = self._money(loan, on)
-        dpd = self._dpd(loan, on)
+        standing = {key for key, _ in self._payments_standing(entries, self._hindsight(loan, on, known_on))}
+        money = self._money(loan, on, known_on)
+        dpd = self._dpd(loan, on, known_on)
         return {
             "loan_id": loan_id,
             "bucket": bucket_of(dpd["managed"]),
@@ -408,14 +423,14 @@ class NaiveLedger:
             "unapplied_minor": money.unapplied,
             "received_minor": sum(entry["amount_minor"] for _, entry in self._payments(entries)),
             "reversed_minor": sum(
-                entry["amount_minor"] for _, entry in self._payments(entries) if entry["payment_id"] in gone
+                entry["amount_minor"] for key, entry in self._payments(entries) if key not in standing
             ),
             "allocated_minor": money.allocated,
         }
 
     def borrower_dpd(self, on: datetime.date) -> dict[str, int]:
         """The worst of the loans that have not ended (an ended loan counts 0 throughout)."""
-        counters = [self._dpd(loan, on) for loan in self._loans.values()]
+        counters = [self._dpd(loan, on, on) for loan in self._loans.values()]
         return {
             name: max((dpd[name] for dpd in counters), default=0) for name in ("contractual", "managed", "material")
         }

@@ -61,7 +61,7 @@ STORIES = {
         2026-01-31 | pay P1 90000 | contractual 0 owes 90000 received 90000
         2026-02-10 |              | contractual 0 material 0
         2026-02-11 | bounce P1    | contractual 11 overdue 90000 owes 180000 received 90000 reversed 90000 allocated 0
-        2026-02-12 |              | contractual 12 material 2
+        2026-02-12 |              | contractual 12 material 12
         2026-02-20 | pay P2 90000 | contractual 0 owes 90000 allocated 90000
         2026-03-01 |              | contractual 1 overdue 90000
     """,
@@ -186,6 +186,13 @@ STORIES = {
         2026-02-05 | pay P2 1400          | owes 0 unapplied 0 contractual 0
         2026-02-06 | waive principal 1500 | owes 0 unapplied 1500 allocated 500 received 2000
         2026-02-07 | charge 2 penalty 300 | owes 0 unapplied 1200
+    """,
+    "a waiver lowers what was owed on the days before it too": """
+        2026-01-01 | loan L1 CNY: 1 @ 2026-01-31 90000+0+0 |
+        2026-02-05 | charge 1 penalty 30000                | overdue 120000 material 5
+        2026-02-11 |                                       | material 11
+        2026-02-12 | waive 1 principal 20000               | overdue 100000 contractual 12 material 8
+        2026-02-13 |                                       | material 9
     """,
     "a waiver never reaches a charge that comes later": """
         2026-01-01 | loan L1 CNY: 1 @ 2026-01-31 1000+0+0 |
