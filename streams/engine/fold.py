@@ -239,7 +239,7 @@ class _Pass:
             case.wake_ms = at_ms if case.wake_ms is None else min(case.wake_ms, at_ms)
         else:
             self._judge.judge(case, clock_ms, cause, self._folded.outputs, self._task)
-            self._await_wake(case)
+        self._await_wake(case)
 
     def _await_wake(self, case: Case) -> None:
         if case.wake_ms is not None:
