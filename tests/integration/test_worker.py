@@ -124,7 +124,7 @@ def test_a_zombie_writes_nothing(make_rig: Callable[..., Rig]) -> None:
     assert rig.outputs() == wanted
 
 
-def test_one_worker_writes_the_ticks_each_moment_once(make_rig: Callable[..., Rig]) -> None:
+def test_one_worker_at_a_time_writes_the_ticks(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig(3)
     first = rig.start(clock="worker", tick_every_s=0.5)
     second = rig.start(clock="worker", tick_every_s=0.5)
@@ -140,11 +140,12 @@ def test_one_worker_writes_the_ticks_each_moment_once(make_rig: Callable[..., Ri
     assert [[message.timestamp()[1] for message in messages] for messages in written] == [
         [tick["at_ms"] for tick in by_partition] for by_partition in ticks
     ]
-    moments = [tick["event_id"] for tick in ticks[0]]
-    assert len(moments) == len(set(moments))
-    assert moments == sorted(moments)
     shared = min(map(len, ticks))
     assert all(by_partition[:shared] == ticks[0][:shared] for by_partition in ticks)
+    # A moment may be told again by the next owner of the clock, as the same event, and never an earlier one.
+    assert all(tick["event_id"] == f"tick-{tick['at_ms']}" for tick in ticks[0])
+    moments = [tick["at_ms"] for tick in ticks[0]]
+    assert moments == sorted(moments)
 
 
 def test_a_store_flushed_under_load_is_copied_from_the_log(
