@@ -21,8 +21,13 @@ from faust.types import TP
 
 from schemas.topics import COMMITS, CONTROL, INPUTS
 from streams.config import PREFIX, ConfigError, Settings, kafka_options
+from streams.engine.chunk import PolicyInForce
+from streams.engine.fold import Engine
+from streams.metrics import Metrics
+from streams.policy import loader
 from streams.store.contract import Store, StoreError
 from streams.store.redis_store import RedisStore, check_settings, open_redis
+from streams.web import serving
 from streams.worker.clock import Clock
 from streams.worker.commitlog import CommitLogError
 from streams.worker.observer import Observer
@@ -202,8 +207,7 @@ class Worker:
         """Show the watchdog that the loop turns, and notice what Faust only notes."""
         while True:
             now_s = time.monotonic()
-            stalled_s = max((now_s - task.progress_s for task in self._tasks.values() if task.behind), default=0.0)
-            self._watchdog.beat(stalled_s)
+            self._watchdog.beat(max((task.stalled_s(now_s) for task in self._tasks.values()), default=0.0))
             if self._app.crashed:
                 self._fail(self._app.crash_reason or RuntimeError("Faust crashed"))
             if not self._told_ready and self._tasks and all(task.ready for task in self._tasks.values()):
@@ -305,12 +309,6 @@ def run_worker(settings: Settings) -> int:
 
     It is 0 after SIGTERM or SIGINT and 1 after a failure; the watchdog ends the process with 70.
     """
-    from streams.engine.chunk import PolicyInForce
-    from streams.engine.fold import Engine
-    from streams.metrics import Metrics
-    from streams.policy import loader
-    from streams.web import serving
-
     try:
         policy = loader.load(settings.policy)
     except loader.PolicyError as error:

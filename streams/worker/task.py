@@ -12,7 +12,7 @@ import itertools
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import structlog
 from aiokafka.errors import IllegalStateError, KafkaError
@@ -193,13 +193,20 @@ class Task:
         self._changed.set()
 
     def told_end(self, topic: str, end: int) -> None:
-        """Note where a topic ends, as asked of the broker past the fetcher; for `behind` alone."""
+        """Note where a topic ends, as asked of the broker past the fetcher; for `stalled_s` alone."""
         source = self._sources.get(topic)
         if source is not None:
             source.asked_end = end
 
+    def stalled_s(self, now_s: float) -> float:
+        """For how long there has been work without progress; asked several times a minute, so that idling does not
+        count."""
+        if not self._behind:
+            self.progress_s = now_s
+        return now_s - self.progress_s
+
     @property
-    def behind(self) -> bool:
+    def _behind(self) -> bool:
         """Whether there is anything to do that is known of: a take-over, records, or a topic not read to its end."""
         if not self.ready or self._front or self._state.sweep is not None:
             return True
@@ -270,7 +277,7 @@ class Task:
             raise Refusing(f"refused {self._refusals} times in a row: {error}") from error
         if isinstance(error, Corrupted):
             self._anew = True
-        self._observer.retried(self.partition, "stale" if isinstance(error, Stale | Corrupted) else "transaction")
+        self._observer.retried(self.partition, _reason(error))
         log.warning("task is taken over again", task=self.partition, because=str(error) or type(error).__name__)
         await self._rest()
 
@@ -441,6 +448,12 @@ class Task:
         began = time.perf_counter()
         yield
         self._observer.stage_done(stage, time.perf_counter() - began)
+
+
+def _reason(error: Exception) -> Literal["store", "transaction", "stale"]:
+    if isinstance(error, Stale | Corrupted):
+        return "stale"
+    return "store" if isinstance(error, Unavailable) else "transaction"
 
 
 def _messages(folded: Folded) -> Iterator[Message]:
