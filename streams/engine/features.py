@@ -10,6 +10,7 @@ from math import isqrt
 from operator import mul
 from typing import NamedTuple
 
+from streams.engine.behaviour import NONE, Activity, Borrowing, Income, Logins, Spending, Windows
 from streams.engine.calendar import Calendar
 from streams.engine.loan import CELLS, DUE, PAID_DAY, ROW, UNPAID, Loan, ended_day, is_ended
 from streams.engine.windows import (
@@ -21,14 +22,7 @@ from streams.engine.windows import (
     INCOME,
     LOANS,
     LOGINS,
-    NONE,
     SPENDING,
-    Activity,
-    Borrowing,
-    Income,
-    Logins,
-    Spending,
-    Windows,
     month_of,
 )
 

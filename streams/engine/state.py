@@ -9,11 +9,11 @@ from hashlib import blake2b
 from msgspec import DecodeError, Struct, field
 from msgspec.msgpack import Decoder, Encoder
 
+from streams.engine.behaviour import Windows
 from streams.engine.chunk import TaskState
 from streams.engine.loan import Loan
 from streams.engine.profile import Profile
 from streams.engine.standing import Standing
-from streams.engine.windows import Windows
 
 SCHEMA = 1
 """Version of the packed form. Appending fields with defaults keeps it; any other change raises it, with a migration."""

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from streams.engine.behaviour import Windows
 from streams.engine.delinquency import Position
 from streams.engine.loan import Loan, instalments
 from streams.engine.score import Scored
 from streams.engine.standing import Ground, LoanStanding
-from streams.engine.windows import Windows
 from streams.policy.model import Condition
 
 

@@ -11,17 +11,13 @@ from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from msgspec import Struct
-
 from schemas.inbound import Login, RepaymentReceived, Transaction
+from streams.engine.behaviour import NONE, Activity, Borrowing, Income, Logins, Proof, Spending, Windows
 from streams.engine.calendar import DAY_MS, Calendar, date_of
 from streams.engine.loan import AMOUNT, DAY, ENTRY, KIND, OFFSET, REVERSAL, Loan
 
 if TYPE_CHECKING:
     from streams.engine.features import Feature
-
-NONE = -1
-"""A day that there is none of."""
 
 LOGINS, BORROWING, SPENDING, INCOME, ACTIVITY, LOANS = 1, 2, 4, 8, 16, 32
 EVERYTHING = 63
@@ -43,95 +39,6 @@ HOURS_MAX = 256
 DEVICE, FIRST_MS, FIRST_DAY, LAST_DAY = 4, 1, 2, 3
 DEVICES_MAX = 16
 PROOF_MAX = 3
-
-
-class Proof(Struct, array_like=True):
-    """The latest events of one kind, oldest first. `keys` names what an event is about, where it can be taken back."""
-
-    at_ms: list[int] = []
-    event_ids: list[str] = []
-    keys: list[int] = []
-
-
-class Logins(Struct, array_like=True):
-    """Successful logins by day, failed ones by hour.
-
-    `devices` has DEVICE integers for each, sorted by digest: digest, instant and day of its first login, day of its
-    last; `device_event_ids` beside it has the id of that first login.
-    """
-
-    first_day: int = NONE
-    last_day: int = NONE
-    days: list[int] = []
-    counts: list[int] = []
-    failed_hours: list[int] = []
-    failed: list[int] = []
-    devices: list[int] = []
-    device_event_ids: list[str] = []
-    seen: Proof | None = None
-    refused: Proof | None = None
-
-
-class Borrowing(Struct, array_like=True):
-    """Loans taken by day; hours in which credit flowed in; money repaid by hour."""
-
-    days: list[int] = []
-    counts: list[int] = []
-    credit_hours: list[int] = []
-    repaid_hours: list[int] = []
-    repaid: list[int] = []
-    taken: Proof | None = None
-    repayments: Proof | None = None
-
-
-class Spending(Struct, array_like=True):
-    """Outflow by day: all, of which repaid credit, cash and transfers; all but repaid credit by hour."""
-
-    first_day: int = NONE
-    days: list[int] = []
-    out: list[int] = []
-    credit: list[int] = []
-    cash: list[int] = []
-    transfer: list[int] = []
-    hours: list[int] = []
-    spent: list[int] = []
-    spends: Proof | None = None
-    withdrawals: Proof | None = None
-    transfers: Proof | None = None
-
-
-class Income(Struct, array_like=True):
-    """Income by day and civil month (year * 12 + month - 1); inflow other than borrowed money by day."""
-
-    first_day: int = NONE
-    days: list[int] = []
-    amounts: list[int] = []
-    months: list[int] = []
-    by_month: list[int] = []
-    inflow_first_day: int = NONE
-    inflow_days: list[int] = []
-    inflow: list[int] = []
-    paid: Proof | None = None
-
-
-class Activity(Struct, array_like=True):
-    """Events of any kind by day."""
-
-    first_day: int = NONE
-    days: list[int] = []
-    counts: list[int] = []
-
-
-class Windows(Struct, array_like=True):
-    """All windows of a borrower; a group is absent until its first event. `currency` is empty until it is known."""
-
-    currency: str = ""
-    logins: Logins | None = None
-    borrowing: Borrowing | None = None
-    spending: Spending | None = None
-    income: Income | None = None
-    activity: Activity | None = None
-    failed_debits: Proof | None = None
 
 
 def observe_currency(windows: Windows, currency: str) -> int:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from schemas import inbound as wire
 from streams.engine import delinquency, ledger, windows
+from streams.engine.behaviour import Windows
 from streams.engine.calendar import DAY_MS, HOUR_MS, Calendar, day_of
 from streams.engine.features import CAP_BP, FEATURE_INDEX, FEATURES, FeatureCache, evaluate
 from streams.engine.loan import Loan
-from streams.engine.windows import Windows
 from streams.policy.loader import load
 
 CALENDAR = Calendar("Asia/Shanghai")

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from schemas import inbound as wire
 from streams.engine import ledger, windows
+from streams.engine.behaviour import Windows
 from streams.engine.calendar import DAY_MS, HOUR_MS, Calendar
 from streams.engine.features import FEATURE_INDEX, FEATURES, evaluate
 from streams.engine.loan import Loan
-from streams.engine.windows import Windows
 from streams.policy.loader import load
 from tests.oracle.behaviour import Deed, features
 
