@@ -160,10 +160,10 @@ def demo(
 
 
 def _seconds(duration: str) -> float:
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(s|m|h)", duration)
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|)", duration)
     if found is None:
         raise typer.BadParameter(f"{duration}: give a number and s, m or h, like 30s")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 class _Clock(StrEnum):
