@@ -98,10 +98,10 @@ def worker_url(sandbox: Sandbox) -> str | None:
     return next((str(url).removesuffix("/metrics") for url in told), None)
 
 
-def why_worker_ended(sandbox: Sandbox) -> str:
-    """The reason that the worker's log gives, else its last lines."""
+def why_worker_ended(sandbox: Sandbox) -> str | None:
+    """The reason that the worker's log gives; None where it gives none."""
     because = [str(line["because"]) for line in _worker_lines(sandbox) if line.get("level") == "error"]
-    return because[-1] if because else last_lines(sandbox, "worker")
+    return because[-1] if because else None
 
 
 def last_lines(sandbox: Sandbox, name: str) -> str:

@@ -161,8 +161,8 @@ class _Demo:
         """
         for name, child in self._children.items():
             if child.poll() is not None:
-                why = parts.why_worker_ended(self._sandbox) if name == "worker" else f"exit code {child.returncode}"
-                raise DemoError(f"the {name} ended: {why}")
+                why = parts.why_worker_ended(self._sandbox) if name == "worker" else None
+                raise DemoError(f"the {name} ended: {why or f'exit code {child.returncode}'}")
         feeding, reading = self._tasks
         for task in (feeding, reading):
             if task.done() and (sending or task is reading or task.exception() is not None):
