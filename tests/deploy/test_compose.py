@@ -1,25 +1,33 @@
 """The compose file and what it mounts."""
 
+import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import yaml
 
 from streams.config import PREFIX, Settings, load_settings
 from streams.store.redis_store import check_settings, open_redis
+from tests.conftest import REQUIRED
 from tests.parts import free_ports, wait_until
 from tests.parts.child import Child
-from tests.parts.redis import GivenRedis, OwnRedis
+from tests.parts.redis import GivenRedis
 
 _REPO = Path(__file__).parents[2]
 _COMPOSE = yaml.safe_load((_REPO / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = _COMPOSE["services"]
 ONE_SHOT = ("topics", "simulator")
+
+
+def missing(text: str) -> NoReturn:
+    """End the test: skipped, or failed where all parts are required."""
+    if os.environ.get(REQUIRED) == "1":
+        pytest.fail(text, pytrace=False)
+    pytest.skip(text)
 
 
 def compose_command() -> list[str]:
@@ -29,7 +37,7 @@ def compose_command() -> list[str]:
             return ["docker", "compose"]
     if shutil.which("docker-compose"):
         return ["docker-compose"]
-    pytest.skip("no docker compose: install docker-compose (apt-get install docker-compose)")
+    missing("no docker compose: install docker-compose (apt-get install docker-compose)")
 
 
 @pytest.mark.compose
@@ -142,12 +150,11 @@ def test_prometheus_scrapes_where_the_worker_listens() -> None:
 
 @pytest.mark.redis
 async def test_redis_runs_with_our_configuration_and_suits_the_worker(
-    make_redis: Callable[..., OwnRedis], tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    make_redis()  # skips here where there is no Redis
     binary = shutil.which("redis-server")
     if binary is None:
-        pytest.skip("no redis-server on the path")
+        missing("no Redis: install redis-server (apt-get install redis-server)")
     (port,) = free_ports(1)
     server = GivenRedis(f"redis://127.0.0.1:{port}/0")
     child = Child("redis")
