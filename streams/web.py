@@ -33,7 +33,7 @@ async def serving(metrics: Metrics, settings: Settings) -> AsyncIterator[str]:
         return web.Response(text="\n".join(lines or ["ready"]) + "\n", status=503 if lines else 200)
 
     # When each series was created is of no use to us, and would be a second series beside each counter.
-    disable_created_metrics()
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     app = web.Application()
     app.router.add_get("/metrics", make_aiohttp_handler(metrics.registry))
     app.router.add_get("/healthz", healthz)
