@@ -10,7 +10,6 @@ from heapq import heappop, heappush
 
 from schemas.topics import COMMITS, INPUTS
 from streams.engine.cases import Cases
-from streams.engine.cases import Cases
 from streams.engine.chunk import SWEEP_LIMIT, Folded, TaskState, Wake
 from streams.engine.fold import Engine
 from streams.engine.order import LogRecord, Merge, Ordered
@@ -19,9 +18,8 @@ from streams.worker import commitlog
 
 CHUNK_RECORDS = 20_000
 """Larger than a worker's: a borrower's state is packed once a chunk, and nothing waits for the chunk to end."""
-OPENED = 20_000
-"""How many borrowers are kept open between chunks."""
 CASES_KEPT = 20_000
+"""How many borrowers are kept open between chunks."""
 
 Bounds = Mapping[str, int]
 """Per input topic the offset before which its records may be taken."""
@@ -33,7 +31,6 @@ class LocalTask:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.task = TaskState()
-        self._cases = Cases(OPENED)
         self._states: dict[str, bytes] = {}
         self._cases = Cases(CASES_KEPT)
         self._moments: dict[str, int] = {}
