@@ -55,8 +55,6 @@ class Judge:
         """Judge `case` as of a moment: append what it leads to, move its standing, set its next wake-up."""
         borrower = case.borrower
         standing = borrower.standing
-        if self._only_windows_moved(case, as_of_ms) and self._same_band(case, as_of_ms):
-            return
         day = self.calendar.day(as_of_ms)
         emitter = Emitter(outputs, self._ref, case.borrower_id, cause, as_of_ms)
         every = self._loan_views(borrower, day, emitter, task)
@@ -76,6 +74,10 @@ class Judge:
         standing.managed, standing.contractual = worst_dpd(every)
         standing.judged_by = self.digest
         case.wake_ms = self._next_wake(borrower, view)
+
+    def still_stands(self, case: Case, as_of_ms: int) -> bool:
+        """Whether a judgement now would change nothing but the score: the score is noted, and that is all."""
+        return self._only_windows_moved(case, as_of_ms) and self._same_band(case, as_of_ms)
 
     def _only_windows_moved(self, case: Case, as_of_ms: int) -> bool:
         """Whether nothing but the windows can have changed since the last judgement.

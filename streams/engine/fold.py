@@ -25,7 +25,7 @@ from streams.engine.decode import BadInput, content_digest, decode
 from streams.engine.ingest import Ingest, Parking
 from streams.engine.journal import Duplicate, Refused
 from streams.engine.order import LogRecord, Ordered, Record
-from streams.engine.state import Parked, find_seen, note_seen, pack
+from streams.engine.state import Parked, find_seen, note_seen, pack, seen_key
 from streams.policy import loader
 from streams.policy.compiler import compile_policy
 from streams.policy.model import Policy
@@ -193,7 +193,8 @@ class _Pass:
         digest = content_digest(event)
         facts = case.borrower.facts
         keep_days = self._judge.policy.facts.duplicate_days
-        seen = find_seen(facts.seen, event.event_id, order_ms, keep_days)
+        key = seen_key(event.event_id)
+        seen = find_seen(facts.seen, key, order_ms, keep_days)
         if seen is not None:
             if seen == digest & 0xFFFFFFFF:
                 self._count(topic, "duplicate")
@@ -214,10 +215,9 @@ class _Pass:
             self._count(topic, "accepted")
             for parked in result.released:
                 self._release(case, parked)
-        facts.seen = note_seen(facts.seen, event.event_id, digest, order_ms, keep_days)
+        facts.seen = note_seen(facts.seen, key, digest, order_ms, keep_days)
         case.touched = True
-        cause = Cause(topic=topic, partition=record.partition, offset=record.offset, event_id=event.event_id)
-        self._after(case, cause, event.at_ms)
+        self._after(case, event, record)
 
     def _open(self, borrower_id: str) -> Case:
         case = self._cases.get(borrower_id)
@@ -232,12 +232,15 @@ class _Pass:
             return True
         return partition_of(record.key, self._partitions) == record.partition
 
-    def _after(self, case: Case, cause: Cause, at_ms: int) -> None:
+    def _after(self, case: Case, event: BorrowerEvent, record: Record) -> None:
         """Judge after an event. Before the first tick there is no time to judge at: the borrower waits for one."""
         clock_ms = self._task.clock_ms
         if clock_ms is None:
-            case.wake_ms = at_ms if case.wake_ms is None else min(case.wake_ms, at_ms)
+            case.wake_ms = event.at_ms if case.wake_ms is None else min(case.wake_ms, event.at_ms)
+        elif self._judge.still_stands(case, clock_ms):
+            return
         else:
+            cause = Cause(topic=record.topic, partition=record.partition, offset=record.offset, event_id=event.event_id)
             self._judge.judge(case, clock_ms, cause, self._folded.outputs, self._task)
         self._await_wake(case)
 
