@@ -126,7 +126,8 @@ class _Demo:
                     return
 
     def _picture(self) -> "AbstractContextManager[Callable[[view.Moment], None]]":
-        return _Screen(self._console) if self._console.is_terminal else nullcontext(_Lines())
+        drawable = self._console.is_terminal and not self._console.is_dumb_terminal
+        return _Screen(self._console) if drawable else nullcontext(_Lines())
 
     async def _finish(self) -> view.Moment:
         """Send nothing more and let the worker read to the end; how things stand then."""

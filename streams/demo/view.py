@@ -100,8 +100,8 @@ def _grid(rows: Iterable[tuple[str | Text, ...]]) -> Table:
     bar = len(columns) == 4
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(no_wrap=True, overflow="ellipsis", min_width=2, ratio=None if bar else 1)
-    for figures in columns[1:3]:
-        table.add_column(justify="right", no_wrap=True, min_width=max(map(len, figures)))
+    for _ in columns[1:3]:
+        table.add_column(justify="right", no_wrap=True)
     if bar:
         table.add_column(no_wrap=True, overflow="crop", ratio=1)
     for row in rows:
