@@ -5,10 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -58,13 +58,15 @@ def expected(records: Iterable[LogRecord], partitions: int) -> list[list[bytes]]
 
 
 class WorkerProcess:
-    """A worker with the echo engine."""
+    """A worker with the echo engine; another `command` is another program."""
+
+    command: ClassVar[Sequence[str]] = (sys.executable, "-m", "tests.worker.echo")
 
     def __init__(self, env: Mapping[str, str], log: Path) -> None:
         self._log = log
         with log.open("ab") as sink:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.worker.echo"],
+                self.command,
                 cwd=_REPO,
                 env={**os.environ, **env},
                 stdin=subprocess.DEVNULL,
@@ -109,17 +111,21 @@ class Rig:
         self._make_topics()
 
     def _make_topics(self) -> None:
-        admin = AdminClient({"bootstrap.servers": self._bootstrap})
         names = [*INPUTS, OUTPUT, *DLQS, COMMITS]
+        self._drop_topics(names)
+        admin = AdminClient({"bootstrap.servers": self._bootstrap})
+        config = {"retention.ms": "-1", "max.message.bytes": str(8 << 20)}
+        topics = [NewTopic(name, self.partitions, 1, config=config) for name in names]
+        for made in admin.create_topics(topics, operation_timeout=30).values():
+            made.result()
+
+    def _drop_topics(self, names: Iterable[str]) -> None:
+        admin = AdminClient({"bootstrap.servers": self._bootstrap})
         there = [name for name in names if name in admin.list_topics(timeout=10).topics]
         if there:
             for gone in admin.delete_topics(there, operation_timeout=30).values():
                 gone.result()
             wait_until(lambda: not set(there) & set(admin.list_topics(timeout=10).topics), "old topics gone")
-        config = {"retention.ms": "-1", "max.message.bytes": str(8 << 20)}
-        topics = [NewTopic(name, self.partitions, 1, config=config) for name in names]
-        for made in admin.create_topics(topics, operation_timeout=30).values():
-            made.result()
 
     def settings(self, **settings: Any) -> dict[str, str]:
         """The environment of a worker."""
@@ -161,6 +167,10 @@ class Rig:
 
     def read(self, topic: str, isolation: str = "read_committed") -> list[list[Message]]:
         """All messages of a topic, by partition, as a consumer downstream sees them."""
+        return self.read_topics([topic], isolation)[topic]
+
+    def read_topics(self, topics: Iterable[str], isolation: str = "read_committed") -> dict[str, list[list[Message]]]:
+        """`read` of several topics."""
         consumer = Consumer(
             {
                 "bootstrap.servers": self._bootstrap,
@@ -170,16 +180,17 @@ class Rig:
                 "enable.partition.eof": True,
             }
         )
-        found: list[list[Message]] = [[] for _ in range(self.partitions)]
+        found: dict[str, list[list[Message]]] = {topic: [[] for _ in range(self.partitions)] for topic in topics}
         try:
-            consumer.assign([TopicPartition(topic, partition, 0) for partition in range(self.partitions)])
-            ended: set[int] = set()
-            while len(ended) < self.partitions:
+            places = [TopicPartition(topic, partition, 0) for topic in found for partition in range(self.partitions)]
+            consumer.assign(places)
+            ended: set[tuple[str, int]] = set()
+            while len(ended) < len(places):
                 for message in consumer.consume(1000, 0.05):
                     if message.error() is None:
-                        found[message.partition()].append(message)
+                        found[message.topic()][message.partition()].append(message)
                     else:
-                        ended.add(message.partition())
+                        ended.add((message.topic(), message.partition()))
         finally:
             consumer.close()
         return found
