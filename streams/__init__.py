@@ -6,7 +6,7 @@ The way of the data, and the rooms it passes:
                                         │
                                         ├────────▶ store            load the borrowers the chunk is about
                                         ├────────▶ engine.fold      the pure part, below
-                                        ├────────▶ worker.producer  outputs, dead letters, commit record: one transaction
+                                        ├────────▶ worker.producer  outputs, dead letters, commit: one transaction
                                         └────────▶ store            apply the commit
 
     engine:   decode ▸ ingest ▸ ledger, windows ▸ delinquency, features ▸ score ▸ decide ▸ encode
@@ -15,6 +15,6 @@ The way of the data, and the rooms it passes:
     replay    the same engine over a recording, without Kafka or Redis; explain, simulate, import
     policy    what a risk analyst decides: the typed file, its loader, its compiler
 
-What may import what: schemas ◀ engine, policy ◀ store, worker, replay ◀ cli. The engine knows no clock, no randomness, no
-I/O, and none of Faust, Kafka and Redis.
+What may import what: schemas ◀ engine, policy ◀ store, worker, replay ◀ cli. The engine knows no clock, no
+randomness, no I/O, and none of Faust, Kafka and Redis.
 """

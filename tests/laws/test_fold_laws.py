@@ -78,9 +78,7 @@ def test_the_population_gives_the_laws_something_to_hold(usual: Folding) -> None
 
 
 @pytest.mark.parametrize(("chunk", "kept"), [(1, 10_000), (97, 0), (2_000, 3), (10**9, 10_000)])
-def test_chunk_size_and_kept_cases_do_not_show(
-    records: list[Ordered], usual: Folding, chunk: int, kept: int
-) -> None:
+def test_chunk_size_and_kept_cases_do_not_show(records: list[Ordered], usual: Folding, chunk: int, kept: int) -> None:
     other = Folding(chunk, kept).run(records)
     assert other.outputs == usual.outputs
     assert other.states == usual.states
