@@ -135,6 +135,20 @@ def test_ctrl_c_ends_it_with_the_same_summary(folder: Path) -> None:
         run.close()
 
 
+@demo
+@pytest.mark.demo
+def test_ctrl_c_while_it_starts_ends_it_too(folder: Path) -> None:
+    run = Run(folder)
+    try:
+        wait_until(lambda: "starting" in run.printed, "it starts")
+        run.send(signal.SIGINT)
+        assert run.wait() == 130
+        assert run.leaves_nothing()
+        assert run.printed.splitlines()[1:] == ["duewatch: interrupted"]
+    finally:
+        run.close()
+
+
 def test_without_the_extra_it_says_in_one_line_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

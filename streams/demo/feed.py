@@ -94,8 +94,8 @@ class Feed:
 
     async def _blunder(self) -> None:
         sink = TopicSink(self._settings)
-        await sink.start()
         try:
+            await sink.start()
             while not await self._stopped_within(_BAD_EVERY_S):
                 if self.at_ms is None:
                     continue

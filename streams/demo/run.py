@@ -41,8 +41,8 @@ def run_demo(for_s: float | None) -> int:
         parts.check_extra()
         parts.forget_settings()
         with Sandbox() as sandbox:
-            # Clients would write into the picture.
-            logging.basicConfig(filename=sandbox.log_of("demo"), level=logging.WARNING)
+            # What clients log would get into the picture.
+            logging.getLogger().addHandler(logging.NullHandler())
             return asyncio.run(_Demo(sandbox, for_s).run())
     except DemoError as error:
         print(f"duewatch: {error}", file=sys.stderr)

@@ -103,8 +103,8 @@ class Outputs:
 
     async def run(self) -> None:
         """Read until cancelled."""
-        await self._consumer.start()
         try:
+            await self._consumer.start()
             self._consumer.assign(self._places)
             while True:
                 brought = await self._consumer.getmany(timeout_ms=_POLL_MS)
