@@ -21,7 +21,8 @@ from streams.engine.arrears import (
     next_change_day,
     oldest_due,
 )
-from streams.engine.ledger import begin_again, settle
+from streams.engine.history import known_by
+from streams.engine.ledger import begin_again, bring_forward, settle
 from streams.engine.loan import (
     CELLS,
     CHARGE,
@@ -74,15 +75,17 @@ def position(loan: Loan, day: int, facts: Facts) -> Position:
 def position_as_of(loan: Loan, day: int, facts: Facts) -> Position:
     """The loan at the end of a past business date: entries with a value day up to it, all that are known today.
 
-    Replays the loan's entries; the loan itself is not changed.
+    A payment reversed by the day the loan stands at never was, an amount waived by then never owed, whatever day they
+    were reversed and waived on. Replays the loan's entries; the loan itself is not changed.
     """
     return _read(_replayed(loan, day, facts), day)
 
 
 def _replayed(loan: Loan, day: int, facts: Facts) -> Loan:
     past = copy(loan)
-    begin_again(past, basis_of(facts, loan.currency))
-    settle(past, day, facts)
+    known = known_by(loan, max(day, loan.as_of_day))
+    begin_again(past, basis_of(facts, loan.currency), known)
+    bring_forward(past, day, known)
     return past
 
 

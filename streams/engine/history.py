@@ -1,13 +1,17 @@
 """A loan's rows from its entries, in key order.
 
-``take`` brings the next entry of the journal into the derived fields. A payment or charge with the newest key changes a
-few rows. A reversal, waiver or reschedule changes the past: all rows are allocated again from the beginning, with what
-is known up to that entry, by the same functions.
+``take`` brings the next entry of the journal into the derived fields. Time is gone through with hindsight: of the first
+``known`` entries every reversal and waiver is in force from the beginning, as if the payment had never been made and
+the amount never been owed, whatever day the loan has come to. So neither changes anything when its own day comes; where
+one comes to be known that was not when the loan went by, the loan begins again (``changes_the_past``).
 
 A waiver lowers what was owed as if it had never been: of what was billed in that cell (row, component) the earliest
-bill first, never more than all of it. A reschedule ends a row at what was paid on it when the reschedule came: the
-unpaid part disappears, the latest bill first.
+bill first, never more than all of it. Before its own day it does so with what was billed by then, after all of that.
+A reschedule ends a row at what was paid on it when the reschedule came, without hindsight: the unpaid part disappears,
+the latest bill first.
 """
+
+from copy import copy
 
 from streams.engine.allocation import add_credit, allocate, draw_between, draw_credit, skip_paid
 from streams.engine.loan import (
@@ -38,8 +42,30 @@ from streams.engine.loan import (
 )
 
 
-def take(loan: Loan) -> None:
-    """Bring entry number `loan.applied` into the derived fields; the loan stands at that entry's business date."""
+def known_by(loan: Loan, day: int) -> int:
+    """How many entries of the journal have a business date up to `day`."""
+    journal = loan.journal
+    at = len(journal)
+    while at > 0 and journal[at - ENTRY + DAY] > day:
+        at -= ENTRY
+    return at // ENTRY
+
+
+def changes_the_past(loan: Loan, known: int) -> bool:
+    """Whether, of the first `known` entries, one not applied yet says that what is applied was otherwise."""
+    applied = loan.applied
+    for index in range(applied, known):
+        kind = loan.journal[index * ENTRY]
+        if kind == WAIVER or (kind == REVERSAL and loan.entry_refs[index] in loan.entry_refs[:applied]):
+            return True
+    return False
+
+
+def take(loan: Loan, known: int) -> None:
+    """Bring entry number `loan.applied` into the derived fields, with hindsight of the first `known` entries.
+
+    The loan stands at the entry's business date.
+    """
     index = loan.applied
     at = index * ENTRY
     kind = loan.journal[at]
@@ -47,33 +73,32 @@ def take(loan: Loan) -> None:
     loan.applied = index + 1
     if kind < REVERSAL:
         loan.received_minor += amount
-        if loan.entry_refs.index(loan.entry_refs[index]) < index:  # its reversal has been waiting for it
+        refs = loan.entry_refs
+        ref = refs[index]
+        # Its reversal has been waiting for it, or is known with hindsight.
+        if refs.index(ref) < index or (known > loan.applied and ref in refs[loan.applied : known]):
             loan.reversed_minor += amount
         else:
             _pay(loan, kind, amount, loan.as_of_day)
     elif kind == CHARGE:
-        detail = loan.journal[at + DETAIL]
-        row_id = row_named(loan, detail // 4 - 1, len(loan.replaced))
-        _bill(loan, row_id, detail % 4, amount)
-        draw_credit(loan, loan.as_of_day)
-    elif kind == REVERSAL:
-        paid = _payment_before(loan, index)
-        if paid != NONE:
-            loan.reversed_minor += loan.journal[paid * ENTRY + AMOUNT]
-            allocate_again(loan)
-    else:
-        if kind == RESCHEDULE:
-            loan.replaced.append(_unpaid_rows(loan))
-        allocate_again(loan)
+        if WAIVER in loan.journal[at + ENTRY : known * ENTRY : ENTRY]:  # which may waive this charge too
+            allocate_again(loan, known)
+        else:
+            detail = loan.journal[at + DETAIL]
+            _bill(loan, row_named(loan, detail // 4 - 1, len(loan.replaced)), detail % 4, amount)
+            draw_credit(loan, loan.as_of_day)
+    elif kind == RESCHEDULE:
+        loan.replaced.append(_unpaid_before(loan, index))
+        allocate_again(loan, known)
 
 
-def _payment_before(loan: Loan, index: int) -> int:
-    """The payment that the reversal at `index` names, NONE if it has not come yet."""
-    ref = loan.entry_refs[index]
-    for earlier in range(index):
-        if loan.entry_refs[earlier] == ref and loan.journal[earlier * ENTRY] < REVERSAL:
-            return earlier
-    return NONE
+def _unpaid_before(loan: Loan, index: int) -> list[int]:
+    """What was unpaid when the reschedule at `index` came, as it was known then."""
+    then = copy(loan)
+    then.applied = index
+    day = allocate_again(then, index)
+    draw_between(then, day, loan.as_of_day)
+    return _unpaid_rows(then)
 
 
 def _pay(loan: Loan, method: int, amount: int, day: int) -> None:
@@ -113,8 +138,8 @@ class Bills:
 
     __slots__ = ("cells", "row_ids")
 
-    def __init__(self, loan: Loan) -> None:
-        """The bills as everything known makes them: charges, waivers and reschedules among the entries applied."""
+    def __init__(self, loan: Loan, known: int) -> None:
+        """The bills by the charges, waivers and reschedules among the entries applied, then the other known waivers."""
         self.cells: dict[int, list[list[int]]] = {}
         self.row_ids: list[int] = []
         version = 0
@@ -132,6 +157,9 @@ class Bills:
                 self._end(loan.replaced[version])
                 version += 1
                 self._open(loan, version)
+        for at in range(loan.applied * ENTRY, known * ENTRY, ENTRY):
+            if loan.journal[at] == WAIVER:
+                self._waive(loan, loan.journal[at + DETAIL], loan.journal[at + AMOUNT], version)
 
     def billed(self, cell: int, entry: int) -> int:
         """What an entry (NONE: the schedule) bills in a cell."""
@@ -149,7 +177,10 @@ class Bills:
         self.row_ids.sort(key=lambda row_id: row_order(loan, row_id))
 
     def _waive(self, loan: Loan, detail: int, amount: int, version: int) -> None:
-        row_ids = self.row_ids if detail < 4 else [row_named(loan, detail // 4 - 1, version)]
+        row_ids = self.row_ids
+        if detail >= 4:
+            named = row_named(loan, detail // 4 - 1, version)
+            row_ids = [] if named == NONE else [named]  # no schedule so far has it
         left = amount
         for row_id in row_ids:
             for bill in self.cells[row_id * 4 + detail % 4]:
@@ -167,17 +198,18 @@ class Bills:
                     left -= lowered
 
 
-def allocate_again(loan: Loan) -> None:
+def allocate_again(loan: Loan, known: int) -> int:
     """Compute rows, credit and allocated money from the beginning, with the entries applied so far.
 
-    The loan stands at the business date of the last of them, or at that of its disbursement.
+    The reversals and waivers among the first `known` entries (at least those applied) are in force throughout. Returns
+    the business date reached: that of the last entry applied, or that of the disbursement.
     """
     journal = loan.journal
     reversed_refs = set()
-    for index in range(loan.applied):
+    for index in range(known):
         if journal[index * ENTRY] == REVERSAL:
             reversed_refs.add(loan.entry_refs[index])
-    bills = Bills(loan)
+    bills = Bills(loan, known)
     loan.rows, loan.first, loan.credits, loan.allocated_minor = [], 0, [], 0
     loan.outstanding = [0, 0, 0, 0]
     day = loan.disbursed_day
@@ -204,6 +236,7 @@ def allocate_again(loan: Loan) -> None:
             version += 1
             _open_schedule(loan, version, day, bills)
             draw_credit(loan, day)
+    return day
 
 
 def _open_schedule(loan: Loan, version: int, day: int, bills: Bills) -> None:

@@ -14,7 +14,7 @@ from streams.engine import loan_facts
 from streams.engine.allocation import pinned_orders
 from streams.engine.arrears import basis_of, close_days
 from streams.engine.calendar import DAY_MS, Calendar, day_of
-from streams.engine.history import allocate_again, take
+from streams.engine.history import allocate_again, changes_the_past, known_by, take
 from streams.engine.journal import (
     DUPLICATE,
     Applied,
@@ -53,6 +53,7 @@ __all__ = [
     "Refused",
     "apply",
     "begin_again",
+    "bring_forward",
     "disburse",
     "settle",
 ]
@@ -82,7 +83,7 @@ def disburse(event: wire.LoanDisbursed, facts: Facts, calendar: Calendar) -> Loa
         loan.cover_party = cover.party
         loan.cover_share_bp = cover.share_bp
         loan.cover_claim_after_dpd = cover.claim_after_dpd
-    begin_again(loan, basis_of(facts, loan.currency))
+    begin_again(loan, basis_of(facts, loan.currency), 0)
     return loan
 
 
@@ -100,26 +101,21 @@ def _flat(schedule: list[wire.Instalment]) -> list[int]:
 def settle(loan: Loan, day: int, facts: Facts) -> None:
     """Bring the derived fields to business date `day`: entries up to it, credit drawn, stretches counted. Idempotent.
 
-    A day before the one the loan stands at changes nothing (see `delinquency.position_as_of` for the past).
+    The reversals and waivers up to `day` are in force on all days before it too, the stretches counted accordingly. A
+    day before the one the loan stands at changes nothing (see `delinquency.position_as_of` for the past).
     """
     basis = basis_of(facts, loan.currency)
-    if loan.applied == NONE or loan.basis != basis:
-        begin_again(loan, basis)
-    if day < loan.as_of_day:
+    stale = loan.applied == NONE or loan.basis != basis
+    if day < loan.as_of_day and not stale:
         return
-    journal = loan.journal
-    at = loan.applied * ENTRY
-    while at < len(journal) and journal[at + DAY] <= day:
-        if journal[at + DAY] > loan.as_of_day:
-            close_days(loan, journal[at + DAY])
-        take(loan)
-        at += ENTRY
-    if day > loan.as_of_day:
-        close_days(loan, day)
+    known = known_by(loan, day)
+    if stale or changes_the_past(loan, known):
+        begin_again(loan, basis, known)
+    bring_forward(loan, day, known)
 
 
-def begin_again(loan: Loan, basis: list[int]) -> None:
-    """The derived fields as they were on the day of disbursement."""
+def begin_again(loan: Loan, basis: list[int], known: int) -> None:
+    """The derived fields as they were on the day of disbursement, with hindsight of the first `known` entries."""
     loan.as_of_day = loan.disbursed_day
     loan.applied = 0
     loan.basis = basis
@@ -127,7 +123,22 @@ def begin_again(loan: Loan, basis: list[int]) -> None:
     loan.replaced, loan.episodes = [], []
     loan.material_from = NONE
     loan.in_episode = 0
-    allocate_again(loan)
+    allocate_again(loan, known)
+
+
+def bring_forward(loan: Loan, day: int, known: int) -> None:
+    """Let time pass until `day`, with hindsight of the first `known` entries; they include all those up to `day`."""
+    if day < loan.as_of_day:
+        return
+    journal = loan.journal
+    at = loan.applied * ENTRY
+    while at < len(journal) and journal[at + DAY] <= day:
+        if journal[at + DAY] > loan.as_of_day:
+            close_days(loan, journal[at + DAY])
+        take(loan, known)
+        at += ENTRY
+    if day > loan.as_of_day:
+        close_days(loan, day)
 
 
 # --- an event arrives ---------------------------------------------------------------------------------------------

@@ -153,13 +153,19 @@ def test_looking_back_knows_what_came_late_and_leaves_the_loan_alone() -> None:
     assert msgspec.msgpack.encode(loan) == packed
 
 
-def test_a_bounce_does_not_change_the_days_before_it() -> None:
+def test_a_bounce_is_in_all_of_history_from_its_own_day_on() -> None:
     loan = new_loan()
     pay(loan, "p1", "2026-01-31", 100_000)
-    tell(loan, wire.RepaymentReversed, "r1", "2026-02-11", payment_id="p1", code="bounced")
-    assert delinquency.position(loan, day("2026-02-20"), FACTS).contractual == 20
-    assert delinquency.position_as_of(loan, day("2026-02-10"), FACTS).contractual == 0
-    assert delinquency.position_as_of(loan, day("2026-02-11"), FACTS).contractual == 11
+    tell(loan, wire.RepaymentReversed, "r1", "2026-03-08", payment_id="p1", code="bounced")
+
+    def seen(on: str) -> tuple[int, int, int]:
+        place = delinquency.position_as_of(loan, day(on), FACTS)
+        return place.contractual, place.material, delinquency.overdue_episodes(loan, day(on), 365, FACTS)
+
+    delinquency.position(loan, day("2026-03-07"), FACTS)
+    assert (seen("2026-02-10"), seen("2026-03-07")) == ((0, 0, 0), (7, 7, 0))
+    delinquency.position(loan, day("2026-03-08"), FACTS)
+    assert (seen("2026-02-10"), seen("2026-03-07"), seen("2026-03-08")) == ((10, 10, 0), (35, 35, 1), (36, 36, 1))
 
 
 @pytest.mark.parametrize(
