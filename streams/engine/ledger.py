@@ -23,7 +23,7 @@ from streams.engine.journal import (
     Refused,
     changed,
     conflict,
-    content_digest,
+    digest_but_id,
     enter,
     place,
     reschedules_before,
@@ -73,7 +73,7 @@ def disburse(event: wire.LoanDisbursed, facts: Facts, calendar: Calendar) -> Loa
         disbursed_day=calendar.day(event.at_ms),
         disbursed_ms=event.at_ms,
         disbursed_id=event.event_id,
-        content=content_digest(event),
+        content=digest_but_id(event),
         orders=pinned_orders(facts.allocation),
         schedules=[_flat(event.schedule)],
         platform=event.platform if isinstance(event.platform, str) else "",
@@ -156,7 +156,7 @@ def apply(loan: Loan, event: wire.Inbound, calendar: Calendar, facts: Facts) -> 
 
 
 def _received(loan: Loan, event: wire.RepaymentReceived, calendar: Calendar, facts: Facts) -> Outcome:
-    digest = content_digest(event)
+    digest = digest_but_id(event)
     seen = seen_payment(loan, event.payment_id, True, digest)
     if seen is not None:
         return seen
@@ -167,7 +167,7 @@ def _received(loan: Loan, event: wire.RepaymentReceived, calendar: Calendar, fac
 
 
 def _reversed(loan: Loan, event: wire.RepaymentReversed, calendar: Calendar, facts: Facts) -> Outcome:
-    digest = content_digest(event)
+    digest = digest_but_id(event)
     seen = seen_payment(loan, event.payment_id, False, digest)
     if seen is not None:
         return seen
@@ -244,7 +244,7 @@ def _plan_accepted(loan: Loan, event: wire.PlanAccepted, calendar: Calendar, fac
 
 
 def _disbursed_again(loan: Loan, event: wire.LoanDisbursed, calendar: Calendar, facts: Facts) -> Outcome:
-    return DUPLICATE if content_digest(event) == loan.content else conflict("loan_id")
+    return DUPLICATE if digest_but_id(event) == loan.content else conflict("loan_id")
 
 
 _APPLY: dict[type, Callable[[Loan, Any, Calendar, Facts], Outcome]] = {

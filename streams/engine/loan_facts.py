@@ -7,7 +7,7 @@ from bisect import bisect_left
 
 from schemas import inbound as wire
 from streams.engine.calendar import Calendar, day_of
-from streams.engine.journal import DUPLICATE, Applied, Outcome, conflict, content_digest
+from streams.engine.journal import DUPLICATE, Applied, Outcome, conflict, digest_but_id
 from streams.engine.loan import AMOUNT, ATTRIBUTIONS, DAY, ENTRY, NONE, PLAN_STATES, RESCHEDULE, Loan
 from streams.policy.model import Facts
 
@@ -59,7 +59,7 @@ def _attempt_at(loan: Loan, attempt_id: str) -> int:
 
 
 def failed(loan: Loan, event: wire.RepaymentFailed, calendar: Calendar, facts: Facts) -> Outcome:
-    digest = content_digest(event)
+    digest = digest_but_id(event)
     at = _attempt_at(loan, event.attempt_id)
     attempts = loan.attempts
     if attempts[at + ATTEMPT_DAY] != NONE:
