@@ -12,13 +12,11 @@ from streams.engine.loan import DAY, DETAIL, ENTRY, KIND, NONE, OFFSET, RESCHEDU
 class Applied(Struct, frozen=True):
     """The event is part of the loan now.
 
-    `from_day` is the first business date whose answers it can change; `retroactive` says that this date, or an entry
-    later than the event, had been reckoned with already, or that the event changes the past by its nature (a reversal,
-    a waiver): decisions taken since `from_day` must be looked at again.
+    `retroactive` says that it is dated before the day the loan stands at or before another entry, or changes the past
+    by its nature (a reversal, a waiver): decisions taken already must be looked at again.
     """
 
     retroactive: bool
-    from_day: int
 
 
 class Duplicate(Struct, frozen=True):
@@ -52,8 +50,8 @@ def changed(loan: Loan, day: int, by_nature: bool) -> Applied:
     """Note a change from a business date on; derived fields that reach beyond it are computed again when next asked."""
     if day < loan.as_of_day:
         loan.applied = NONE
-        return Applied(True, day)
-    return Applied(by_nature, day)
+        return Applied(True)
+    return Applied(by_nature)
 
 
 def enter(

@@ -22,7 +22,7 @@ _PLAN_END = {wire.PlanDeclined: "declined", wire.PlanBroken: "broken", wire.Plan
 def pool_assigned(loan: Loan, event: wire.PoolAssigned, calendar: Calendar, facts: Facts) -> Outcome:
     if (event.at_ms, event.pool_id) > (loan.pool_ms, loan.pool_id):
         loan.pool_ms, loan.pool_id = event.at_ms, event.pool_id
-    return Applied(False, calendar.day(event.at_ms))
+    return Applied(False)
 
 
 def rebutted_stage(loan: Loan, event: wire.PresumptionRebutted, calendar: Calendar, facts: Facts) -> Outcome:
@@ -36,7 +36,7 @@ def rebutted_stage(loan: Loan, event: wire.PresumptionRebutted, calendar: Calend
         day,
         day_of(event.until_on),
     ]
-    return Applied(day < loan.as_of_day, day)
+    return Applied(day < loan.as_of_day)
 
 
 # --- failed attempts ----------------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ def failed(loan: Loan, event: wire.RepaymentFailed, calendar: Calendar, facts: F
     attempts[at + ATTEMPT_DAY] = day
     if attempts[at + REVISED_MS] == NONE:
         attempts[at + ATTRIBUTION] = ATTRIBUTIONS.index(attribution_of(event.code, facts))
-    return Applied(day < loan.as_of_day, day)
+    return Applied(day < loan.as_of_day)
 
 
 def reattributed(loan: Loan, event: wire.FailureReattributed, calendar: Calendar, facts: Facts) -> Outcome:
@@ -80,7 +80,7 @@ def reattributed(loan: Loan, event: wire.FailureReattributed, calendar: Calendar
     if (event.at_ms, attribution) > (attempts[at + REVISED_MS], attempts[at + ATTRIBUTION]):
         attempts[at + REVISED_MS], attempts[at + ATTRIBUTION] = event.at_ms, attribution
     day = attempts[at + ATTEMPT_DAY]
-    return Applied(day != NONE, calendar.day(event.at_ms) if day == NONE else day)
+    return Applied(day != NONE)
 
 
 def attribution_now(loan: Loan, attempt_id: str) -> str | None:
@@ -116,7 +116,7 @@ def plan_ended(loan: Loan, event: PlanEnd, calendar: Calendar, facts: Facts) -> 
     ended = [event.at_ms, day, PLAN_STATES.index(_PLAN_END[type(event)])]
     if ended > loan.plans[at + PLAN_CLOSED_MS : at + PLAN]:
         loan.plans[at + PLAN_CLOSED_MS : at + PLAN] = ended
-    return Applied(day < loan.as_of_day, day)
+    return Applied(day < loan.as_of_day)
 
 
 def plan_kept(loan: Loan, day: int) -> str | None:

@@ -110,7 +110,7 @@ class Book:
             self.taken.append(event)
             for waited in self.waiting.pop(event.loan_id, []):
                 self.take(waited)
-            return Applied(False, CALENDAR.day(event.at_ms))
+            return Applied(False)
         before = msgspec.msgpack.encode(loan)
         outcome = ledger.apply(loan, event, CALENDAR, self.facts)
         if isinstance(outcome, Applied):
