@@ -190,6 +190,10 @@ class Transactions:
             async with asyncio.timeout(_CLOSE_S):
                 await self._producer.client.close()
                 await self._producer._sender.close()
+        sender = self._producer._sender.sender_task
+        if sender is not None and sender.done() and not sender.cancelled():
+            # What it failed with has been told already; unasked, asyncio would tell it again with a stack.
+            sender.exception()
 
     def _judged(self, error: BaseException) -> TransactionError:
         chain: list[BaseException] = []
