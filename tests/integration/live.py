@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,7 +23,7 @@ from streams.policy.loader import load
 from streams.replay.cycle import LocalTask, chunks
 from streams.replay.produce import TopicSink, produce
 from streams.replay.record import record
-from streams.replay.recording import Recording
+from streams.replay.recording import Recording, RecordingWriter
 from streams.replay.replay import replay, tasks_of
 from streams.store.redis_store import RedisStore, open_redis
 from streams.worker.commitlog import Committed, Reader
@@ -79,9 +79,13 @@ def _lines(file: Path) -> list[bytes]:
 
 def _letter(line: bytes) -> Letter:
     told = json.loads(line)
-    headers = told.get("headers", {})
-    assert all(isinstance(value, str) for value in headers.values())
-    return _text(told, "key"), _text(told, "value"), sorted((name, value.encode()) for name, value in headers.items())
+    headers = [(name, text.encode()) for name, text in _headers(told.get("headers", {}))]
+    headers += [(name, base64.b64decode(text)) for name, text in _headers(told.get("headers_base64", {}))]
+    return _text(told, "key"), _text(told, "value"), sorted(headers)
+
+
+def _headers(told: Mapping[str, str | list[str]]) -> list[tuple[str, str]]:
+    return [(name, text) for name, texts in told.items() for text in ([texts] if isinstance(texts, str) else texts)]
 
 
 def _text(told: Mapping[str, Any], name: str) -> bytes | None:
@@ -100,6 +104,29 @@ def _folded(recording: Recording, partition: int) -> Held:
             states.update(folded.changed)
             wakes.update(folded.wakes)
     return Held(states, {name: moment for name, moment in wakes.items() if moment is not None}, pack_task(task.task))
+
+
+def in_order(recording: Path) -> list[LogRecord]:
+    """The input records of a recording in the order in which they are produced."""
+    with Recording.open(recording) as opened:
+        places = [(topic, partition) for topic in INPUTS for partition in opened.partitions(topic)]
+        records = [found for place in places for found in _ordered(opened.records(*place))]
+    records.sort(key=lambda found: (found[0], found[1][:3]))
+    return [found for _, found in records]
+
+
+def _ordered(records: Iterable[LogRecord]) -> Iterator[tuple[int, LogRecord]]:
+    order_ms = 0
+    for found in records:
+        order_ms = max(order_ms, found.timestamp)
+        yield order_ms, found
+
+
+def written(records: Iterable[LogRecord], path: Path) -> None:
+    """A recording of input records."""
+    with RecordingWriter(path, dict.fromkeys(INPUTS, PARTITIONS)) as writer:
+        for found in records:
+            writer.write(found)
 
 
 # --- as it is ---------------------------------------------------------------------------------------------------------
@@ -224,6 +251,7 @@ class Live(Rig):
         while not holds():
             if not self.commit_logs.read():
                 logs = "\n".join(worker.log[-2_000:] for worker in self._workers)
+                assert any(worker.exit_code is None for worker in self._workers), f"{what}: no worker\n{logs}"
                 assert time.monotonic() < until, f"{what}: not so in {timeout_s:g} s\n{logs}"
 
     def wait_until_folded(self, offsets: int) -> None:
@@ -232,15 +260,20 @@ class Live(Rig):
 
     def wait_until_done(self) -> None:
         """Wait until all that the inputs hold is folded, and all that is committed is in the store."""
-        ends = self._ends()
+        ends = self.ends()
         logs = self.commit_logs
         self.wait_for(lambda: all(logs.reached(*place) >= end for place, end in ends.items()), "all records folded")
         self.wait_for(lambda: not logs.is_sweeping(), "all sweeps ended")
-        while logs.read(0.5):
-            pass
+        self.read_commits()
         wait_until(self.store_is_level, "the store level with the commit logs")
 
-    def _ends(self) -> dict[tuple[str, int], int]:
+    def read_commits(self) -> None:
+        """Read the commit logs until nothing more comes."""
+        while self.commit_logs.read(0.5):
+            pass
+
+    def ends(self) -> dict[tuple[str, int], int]:
+        """Where the inputs end, by topic and partition."""
         places = [(topic, partition) for topic in INPUTS for partition in range(PARTITIONS)]
         consumer = reader(self._bootstrap)
         try:
@@ -343,7 +376,7 @@ def check_same(found: Outcome, wanted: Outcome) -> None:
 
 def check_commits_tile(live: Live) -> None:
     """Every input partition is covered from its start to its end by the commits of its task, in order, once."""
-    ends = live._ends()
+    ends = live.ends()
     for partition, log in enumerate(live.commit_logs.records):
         assert [committed.record.seq for committed in log] == list(range(1, len(log) + 1))
         at = dict.fromkeys(INPUTS, 0)
