@@ -42,7 +42,7 @@ _BEAT_S = 0.5
 _LAG_EVERY_S = 5.0
 _GRACE_S = 3.0
 _STOP_S = 10.0
-_GC_THRESHOLDS = (100_000, 50, 100)
+GC_THRESHOLDS = (100_000, 50, 100)
 _TOLD = (Superseded, StoreError, CommitLogError, TakeoverError, HandoverError, Refusing, ConfigError)
 """Exceptions whose message says all there is to say; any other is logged with its stack."""
 
@@ -345,5 +345,5 @@ def _run(work: Coroutine[Any, Any, int]) -> int:
     uvloop.install()
     # Buffered records are many and in no cycles: with Python's own thresholds a third of the time goes into looking.
     gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
+    gc.set_threshold(*GC_THRESHOLDS)
     return asyncio.run(work)

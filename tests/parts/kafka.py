@@ -37,6 +37,11 @@ class Kafka(ABC):
 
     bootstrap: str
 
+    @property
+    def pid(self) -> int | None:
+        """The process id, None where it does not run or is no process of ours."""
+        return None
+
     @abstractmethod
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -126,6 +131,10 @@ class JarsKafka(Kafka):
             _properties("127.0.0.1", client_port, controller_port, str(self._child.folder / "data"))
         )
         self._format()
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid
 
     def _format(self) -> None:
         cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()

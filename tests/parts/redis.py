@@ -17,6 +17,11 @@ class Redis(ABC):
 
     url: str
 
+    @property
+    def pid(self) -> int | None:
+        """The process id, None where it does not run or is no process of ours."""
+        return None
+
     @abstractmethod
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -90,6 +95,10 @@ class OwnRedis(Redis):
             "maxmemory-policy": "noeviction",
         }
         self._command = [binary, *(word for name, value in settings.items() for word in (f"--{name}", value))]
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid
 
     def start(self) -> None:
         self._child.start(self._command, self.answers)
