@@ -262,6 +262,9 @@ class Judge:
                 days.append(edge)
         if any(loan_view.standing.offered_day == view.day for loan_view in view.loans):
             days.append(view.day + 1)
+        look_day = warnings.next_look_day(self.policy.warnings, standing, view)
+        if look_day is not None:
+            days.append(look_day)
         rung_ms, stage_day = limits.next_limit_wake(self.policy.limits, standing, view)
         if stage_day is not None:
             days.append(stage_day)

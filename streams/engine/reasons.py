@@ -50,7 +50,7 @@ class Reasoner:
             "score": scored.score,
             "tier": self._policy.score.tiers[scored.tier].name,
             "subtotals": outbound.Subtotals(**dict(zip(SUBTOTALS, scored.subtotals, strict=True))),
-            "reasons": self._reasons(view, [] if rule is None else [rule]),
+            "reasons": self._reasons(view, [] if rule is None else [rule]) if view.level else [],
             "recovery": self._warning_recovery(view),
         }
 
@@ -95,7 +95,8 @@ class Reasoner:
             factor = self._policy.score.factors[at]
             index = self._compiled.factor_features[at]
             value = view.features[index]
-            evidence = proof(view.windows, FEATURES[index], view.day) or _arrears_proof(view)
+            feature = FEATURES[index]
+            evidence = proof(view.windows, feature.proof, feature.proof_days, view.day) or _arrears_proof(view)
             reasons.append(self._reason(factor.reason, value, crossed(factor.bands, value), cost, evidence))
         return reasons
 

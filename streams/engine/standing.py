@@ -98,6 +98,8 @@ class Standing(Struct, array_like=True):
     limit: Limit | None = None
     clean_since_day: int | None = None
     loans: dict[str, LoanStanding] = field(default_factory=dict)
+    level_day: int = 0
+    """The day the present level was reached."""
     judged_by: str = ""
     managed: int | None = None
     contractual: int | None = None

@@ -76,7 +76,7 @@ def _raise_to(
     if by_score:
         grounds.append(Ground(score_below=rule.score_below, arrears_dpd=arrears_behind(rule.score_below, view)))
     standing.warnings.append(WarningDecision(event_id, view.day, target, previous, grounds))
-    standing.level = target
+    standing.level, standing.level_day = target, view.day
     standing.below_since_ms = [0] * len(standing.below_since_ms)
 
 
@@ -98,6 +98,7 @@ def _lower(
         return
     previous = standing.level
     standing.level = view.level = level
+    standing.level_day = view.day
     while standing.warnings and standing.warnings[-1].level > level:
         standing.warnings.pop()
     emitter.emit(
@@ -115,6 +116,7 @@ def overturn_warning(standing: Standing, view: View, emitter: Emitter, reasoner:
     decision = standing.warnings.pop()
     previous = standing.level
     standing.level = view.level = min(standing.level, decision.previous_level)
+    standing.level_day = view.day
     standing.below_since_ms = [0] * len(standing.below_since_ms)
     emitter.emit(
         TOPIC,
@@ -138,3 +140,16 @@ def next_warning_wake(rules: tuple[WarningLevel, ...], standing: Standing, view:
         if until > view.as_of_ms and _raised(rules[index - 1], view):
             moments.append(until)
     return min((moment for moment in moments if moment > view.as_of_ms), default=None)
+
+
+def next_look_day(rules: tuple[WarningLevel, ...], standing: Standing, view: View) -> int | None:
+    """The business date on which a warned borrower is looked at again though nothing happens: once per dwell time.
+
+    What time takes out of the windows sends no event; without this a borrower who has recovered and then does nothing
+    would stay warned. Counted from the day the level was reached, so that it does not depend on when it is asked.
+    """
+    level = standing.level
+    if level == 0 or standing.below_since_ms[level]:
+        return None
+    every = max(rules[level - 1].dwell_days, 1)
+    return standing.level_day + ((view.day - standing.level_day) // every + 1) * every

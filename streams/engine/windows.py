@@ -8,16 +8,12 @@ Every `observe_*` takes O(1) amortised time and returns the features that may ha
 """
 
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING
 from zlib import crc32
 
 from schemas.inbound import Login, RepaymentReceived, Transaction
 from streams.engine.behaviour import NONE, Activity, Borrowing, Income, Logins, Proof, Spending, Windows
 from streams.engine.calendar import DAY_MS, Calendar, date_of
 from streams.engine.loan import AMOUNT, DAY, ENTRY, KIND, OFFSET, REVERSAL, Loan
-
-if TYPE_CHECKING:
-    from streams.engine.features import Feature
 
 LOGINS, BORROWING, SPENDING, INCOME, ACTIVITY, LOANS = 1, 2, 4, 8, 16, 32
 EVERYTHING = 63
@@ -200,16 +196,17 @@ def observe_failed_debit(
     return LOANS
 
 
-def proof(windows: Windows, feature: "Feature", day: int) -> list[str]:
-    """Ids of the latest events, at most PROOF_MAX and newest first, that prove what `feature` says on a business date.
+def proof(windows: Windows, kind: str, days: int, day: int) -> list[str]:
+    """Ids of the latest events of a kind in the `days` up to a business date, at most PROOF_MAX and newest first.
 
-    None for what the loans prove, and for what time alone has brought about.
+    `days` 0: however old. None for a kind that windows do not keep (the loans prove it, or time alone has brought it
+    about).
     """
-    kept = _proof_of(windows, feature.proof)
+    kept = _proof_of(windows, kind)
     if kept is None:
         return []
     # A business day begins up to 14 hours before the day of the same number in UTC.
-    oldest_ms = (day - feature.proof_days) * DAY_MS if feature.proof_days > 0 else 0
+    oldest_ms = (day - days) * DAY_MS if days > 0 else 0
     found = [event_id for at_ms, event_id in zip(kept.at_ms, kept.event_ids, strict=True) if at_ms >= oldest_ms]
     return found[::-1]
 

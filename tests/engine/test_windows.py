@@ -298,7 +298,8 @@ def test_a_payment_that_bounced_was_not_repaid(reversal_first: bool) -> None:
 
 
 def proof(state: Windows, name: str, as_of_ms: int) -> list[str]:
-    return windows.proof(state, FEATURES[FEATURE_INDEX[name]], SHANGHAI.day(as_of_ms))
+    feature = FEATURES[FEATURE_INDEX[name]]
+    return windows.proof(state, feature.proof, feature.proof_days, SHANGHAI.day(as_of_ms))
 
 
 def test_the_latest_three_prove_a_feature_whatever_order_they_came_in() -> None:
