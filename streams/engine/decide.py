@@ -57,6 +57,8 @@ class Judge:
         standing = borrower.standing
         day = self.calendar.day(as_of_ms)
         emitter = Emitter(outputs, self._ref, case.borrower_id, cause, as_of_ms)
+        if any(delinquency.learns_past(loan, day) for loan in borrower.facts.loans.values()):
+            case.retroactive = True
         every = self._loan_views(borrower, day, emitter, task)
         view = self._view(case, every, as_of_ms, day)
         level, rung = standing.level, 0 if standing.limit is None else standing.limit.rung

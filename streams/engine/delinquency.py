@@ -21,7 +21,7 @@ from streams.engine.arrears import (
     next_change_day,
     oldest_due,
 )
-from streams.engine.history import known_by
+from streams.engine.history import changes_the_past, known_by
 from streams.engine.ledger import begin_again, bring_forward, settle
 from streams.engine.loan import (
     CELLS,
@@ -162,6 +162,11 @@ def overdue_episodes(loan: Loan, day: int, days: int, facts: Facts) -> int:
     if due == NONE or running or is_ended(loan, day):
         return counted
     return counted + (1 if managed_dpd(loan, due, day) >= EPISODE_DPD else 0)
+
+
+def learns_past(loan: Loan, day: int) -> bool:
+    """Whether a reversal or waiver that is not in force yet comes into force by a business date and undoes the past."""
+    return loan.applied not in (NONE, len(loan.entry_ids)) and changes_the_past(loan, known_by(loan, day))
 
 
 def next_edge_day(

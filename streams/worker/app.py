@@ -19,7 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from schemas.topics import COMMITS, CONTROL, INPUTS
+from schemas.topics import COMMITS, CONTROL, INPUTS, TOPICS
 from streams.config import PREFIX, ConfigError, Settings, kafka_options
 from streams.engine.chunk import PolicyInForce
 from streams.engine.fold import Engine
@@ -257,19 +257,24 @@ async def _find_broker(settings: Settings) -> tuple[int, bool]:
     """How many partitions every input has, and whether the checksums of what the broker writes itself can be trusted.
 
     Raises:
-        ConfigError: the inputs are not there, or differ.
+        ConfigError: a topic is not there, or the inputs differ. A missing output would hold up its task for good, one
+            transaction after the other.
     """
     admin = AIOKafkaAdminClient(**kafka_options(settings), client_id=f"{settings.app_id}-start")
     try:
         await admin.start()
-        described = await admin.describe_topics([*INPUTS, COMMITS])
+        described = await admin.describe_topics()
         cluster = await admin.describe_cluster()
     except KafkaError as error:
         raise ConfigError(f"broker ({PREFIX}BROKER): {settings.broker} does not answer: {error}") from error
     finally:
         await admin.close()
-    counts = {topic["topic"]: len(topic["partitions"]) for topic in described}
-    if len(set(counts.values())) != 1 or 0 in counts.values():
+    found = {topic["topic"]: len(topic["partitions"]) for topic in described}
+    missing = [name for name in TOPICS if name not in found]
+    if missing:
+        raise ConfigError(f"topics are missing ({', '.join(missing)}): duewatch topics create")
+    counts = {name: found[name] for name in (*INPUTS, COMMITS)}
+    if len(set(counts.values())) != 1:
         told = ", ".join(f"{topic} {count}" for topic, count in counts.items())
         raise ConfigError(
             f"inputs and commit log need the same number of partitions, found {told}: duewatch topics create"

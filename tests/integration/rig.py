@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from schemas.partitioning import partition_of
-from schemas.topics import COMMITS, DLQS, INPUTS
+from schemas.topics import COMMITS, INPUTS, TOPICS
 from streams.engine.cases import Cases
 from streams.engine.chunk import TaskState
 from streams.engine.order import LogRecord, Merge
@@ -111,7 +111,7 @@ class Rig:
         self._make_topics()
 
     def _make_topics(self) -> None:
-        names = [*INPUTS, OUTPUT, *DLQS, COMMITS]
+        names = list(TOPICS)
         self._drop_topics(names)
         admin = AdminClient({"bootstrap.servers": self._bootstrap})
         config = {"retention.ms": "-1", "max.message.bytes": str(8 << 20)}
