@@ -42,7 +42,6 @@ REASONS: Final[Mapping[str, Stage]] = MappingProxyType(
         "unknown_loan": "fold",
         "parking_full": "fold",
         "invalid_policy": "fold",
-        "invalid_policy": "fold",
         "quarantined": "fold",
     }
 )
