@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from schemas.topics import CONTROL, MAX_BODY_BYTES, MAX_CONTROL_BODY_BYTES
 from streams.engine.order import LogRecord
+from tests.integration.live import PARTITIONS
 
 _HEADER = "reason"
 _DAY_MS = 86_400_000
@@ -83,7 +84,7 @@ def spoiled(records: Sequence[LogRecord], rounds: int = 3) -> list[LogRecord]:
 def _made_bad(bad: _Bad, record: LogRecord, number: int) -> LogRecord:
     body = json.loads(record.value or b"") | {"event_id": f"bad-{number}"}
     key = b"somebody-else" if bad.wrong_key else record.key
-    partition = (record.partition + 1) % 3 if bad.wrong_partition else record.partition
+    partition = (record.partition + 1) % PARTITIONS if bad.wrong_partition else record.partition
     headers = [(_HEADER, bad.reason.encode()), ("trace", b"\x00\xff"), ("trace", b"%d" % number)]
     return record._replace(key=key, value=bad.body(body), partition=partition, headers=headers)
 

@@ -34,7 +34,8 @@ from tests.parts import wait_until
 from tests.parts.kafka import Kafka
 from tests.parts.redis import OwnRedis
 
-PARTITIONS = 3
+PARTITIONS = 4
+"""As many as three workers cannot share by chance so that the numbers of all inputs agree."""
 EVER_MS = 1 << 52
 _PATIENCE_S = 90.0
 

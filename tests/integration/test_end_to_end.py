@@ -107,7 +107,7 @@ def shared_evenly(live: Live, workers: int) -> list[dict[str, set[int]]]:
         assert set(member) == set(INPUTS)
         assert all(numbers == member[INPUTS[0]] for numbers in member.values())
     assert sorted(number for member in members for number in member[INPUTS[0]]) == list(range(PARTITIONS))
-    assert {partitions_of(member) for member in members} == {PARTITIONS // workers}
+    assert sorted(map(partitions_of, members)) == sorted(len(range(n, PARTITIONS, workers)) for n in range(workers))
     return members
 
 
@@ -187,8 +187,7 @@ def test_bad_records_are_put_aside_and_a_late_topic_is_remembered(
     assert found.outputs != in_time.outputs
     check_same(found, replayed(live.record(tmp_path / "recorded"), tmp_path / "out"))
     # But what is bad is bad whenever it comes.
-    for topic in DLQS:
-        assert sorted(found.letters[topic]) == sorted(in_time.letters[topic])
+    assert found.letters == in_time.letters
 
 
 def place_of(record: LogRecord) -> tuple[str, int, int]:
@@ -243,7 +242,9 @@ def overdue_since(due_on: str, taken_on: str) -> tuple[list[LogRecord], list[str
     records: list[LogRecord] = []
     borrowers = []
     for partition in range(PARTITIONS):
-        borrower = next(name for name in map("b{}".format, range(100)) if partition_of(name.encode(), 3) == partition)
+        borrower = next(
+            name for name in map("b{}".format, range(100)) if partition_of(name.encode(), PARTITIONS) == partition
+        )
         tape = Tape()
         tape.profile(f"{taken_on} 08:00", borrower)
         tape.loan(f"{taken_on} 09:00", borrower, due=due_on)
