@@ -1,0 +1,126 @@
+"""`python -m benchmarks`: the whole service beside its floor. `python -m benchmarks fold`: the engine alone."""
+
+import cProfile
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from benchmarks.recordings import recording_of
+from benchmarks.result import LATEST, Result, show, write
+from tests.parts import BrokenPart, MissingPart
+
+_INTERRUPTED = 130
+_WHOLE = (1_000_000, 50_000, 3)
+_SHORT = (60_000, 3_000, 1)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+_Short = Annotated[bool, typer.Option("--short", help="About 60,000 events of 3,000 borrowers, one round.")]
+_Events = Annotated[int | None, typer.Option(min=1_000, help="About how many.  [default: 1,000,000]")]
+_Borrowers = Annotated[int | None, typer.Option(min=1, help="How many.  [default: 50,000]")]
+_Rounds = Annotated[int | None, typer.Option(min=1, help="How many.  [default: 3]")]
+_Seed = Annotated[int, typer.Option(help="Of the simulated recording.")]
+
+
+@app.callback(invoke_without_command=True)
+def whole(
+    context: typer.Context,
+    short: _Short = False,
+    events: _Events = None,
+    borrowers: _Borrowers = None,
+    rounds: _Rounds = None,
+    seed: _Seed = 1,
+    chosen: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the workers, NAME=VALUE; may be repeated.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the result goes.")] = LATEST,
+) -> None:
+    """Events per second through `duewatch worker`, on real Kafka and Redis, everything on, beside a floor."""
+    if context.invoked_subcommand is not None:
+        return
+    from benchmarks.contest import compete
+
+    recording, count, configuration = _input(short, events, borrowers, rounds, seed)
+    _finish(compete(recording, count, _settings(chosen or ()), configuration), out)
+
+
+@app.command()
+def fold(
+    short: _Short = False,
+    events: _Events = None,
+    borrowers: _Borrowers = None,
+    rounds: _Rounds = None,
+    seed: _Seed = 1,
+    chunk: Annotated[int, typer.Option(min=1, help="Records folded at once.")] = 4_000,
+    profile: Annotated[bool, typer.Option("--profile", help="Show where the time goes.")] = False,
+    profile_out: Annotated[Path | None, typer.Option(help="Write the profile for pstats and viewers.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the result goes.  [default: nowhere]")] = None,
+) -> None:
+    """Events per second through the engine alone, without Kafka and Redis."""
+    from benchmarks import fold as folding
+
+    recording, count, configuration = _input(short, events, borrowers, rounds, seed)
+    profiler = cProfile.Profile() if profile or profile_out is not None else None
+    result = folding.fold(recording, count, chunk, configuration, profiler)
+    if profiler is not None:
+        if profile_out is not None:
+            profiler.dump_stats(profile_out)
+        folding.show_profile(profiler)
+    _finish(result, out)
+
+
+def _input(
+    short: bool, events: int | None, borrowers: int | None, rounds: int | None, seed: int
+) -> tuple[Path, int, dict[str, str | int]]:
+    default = _SHORT if short else _WHOLE
+    size = (events or default[0], borrowers or default[1])
+    count = rounds or default[2]
+    return recording_of(seed, size[1], size[0]), count, {"seed": seed, "borrowers": size[1], "rounds": count}
+
+
+def _settings(chosen: Sequence[str]) -> dict[str, str]:
+    parts = [setting.partition("=") for setting in chosen]
+    for setting, (name, sign, _) in zip(chosen, parts, strict=True):
+        if not (name and sign):
+            raise typer.BadParameter(f"{setting}: give NAME=VALUE, like chunk_records=8000")
+    return {name: value for name, _, value in parts}
+
+
+def _finish(result: Result, out: Path | None) -> None:
+    if out is not None:
+        write(result, out)
+    console = Console()
+    show(result, console)
+    if out is not None:
+        console.print(f"\nwritten to {out}", highlight=False, soft_wrap=True)
+
+
+def main() -> NoReturn:
+    """Run, and tell what went wrong in one line."""
+    # The client warns of every topic that has no leader yet, then tries again.
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    try:
+        code = app(standalone_mode=False)
+    except typer.TyperException as error:
+        message = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
+        code = _fail(f"{message} (see --help)", 2)
+    except (MissingPart, BrokenPart) as error:
+        code = _fail(str(error), 1)
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
+        _fail("interrupted", code)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"benchmarks: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()
