@@ -25,7 +25,7 @@ from streams.engine.decode import BadInput, content_digest, decode
 from streams.engine.ingest import Ingest, Parking
 from streams.engine.journal import Duplicate, Refused
 from streams.engine.order import LogRecord, Ordered, Record
-from streams.engine.state import Parked, find_seen, note_seen, pack, seen_key
+from streams.engine.state import Parked, find_seen, forget_seen, note_seen, pack, seen_key
 from streams.policy import loader
 from streams.policy.compiler import compile_policy
 from streams.policy.model import Policy
@@ -274,9 +274,14 @@ class _Pass:
         assert isinstance(event, BorrowerEvent), "a parked record was decoded before it was parked"
         result = self._ingest.take(case, event)
         if isinstance(result, Refused):
+            self._forget(case, event)
             self._refuse(record, result.reason, result.message, "fold")
         else:
             self._count(record.topic, "duplicate" if isinstance(result, Duplicate) else "accepted")
+
+    def _forget(self, case: Case, event: BorrowerEvent) -> None:
+        facts = case.borrower.facts
+        facts.seen = forget_seen(facts.seen, seen_key(event.event_id))
 
     def _expire_parked(self, case: Case, as_of_ms: int) -> None:
         lateness_ms = self._judge.policy.facts.allowed_lateness_days * DAY_MS
@@ -284,7 +289,11 @@ class _Pass:
         expired = [parked for parked in waiting if parked.parked_ms + lateness_ms <= as_of_ms]
         for parked in expired:
             waiting.remove(parked)
-            self._refuse(_record_of(parked), "unknown_loan", "its loan did not appear in the allowed lateness", "fold")
+            record = _record_of(parked)
+            event = decode(record.topic, record.key, record.value, record.timestamp)
+            assert isinstance(event, BorrowerEvent), "a parked record was decoded before it was parked"
+            self._forget(case, event)
+            self._refuse(record, "unknown_loan", "its loan did not appear in the allowed lateness", "fold")
 
     # --- control ------------------------------------------------------------------------------------------------------
 

@@ -132,3 +132,13 @@ def note_seen(seen: bytes, key: bytes, digest: int, order_ms: int, keep_days: in
     while start < len(seen) and _entry.unpack_from(seen, start)[2] < oldest:
         start += _SEEN_SIZE
     return seen[start:] + _entry.pack(key, digest & 0xFFFFFFFF, hour)
+
+
+def forget_seen(seen: bytes, key: bytes) -> bytes:
+    """`seen` without an event id: what became a dead letter is taken when it is sent again."""
+    at = seen.rfind(key)
+    while at >= 0:
+        if at % _SEEN_SIZE == 0:
+            return seen[:at] + seen[at + _SEEN_SIZE :]
+        at = seen.rfind(key, 0, at + 7)
+    return seen
