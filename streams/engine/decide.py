@@ -21,7 +21,7 @@ from streams.engine.features import evaluate
 from streams.engine.loan import Loan
 from streams.engine.reasons import Reasoner
 from streams.engine.score import Scored, scored
-from streams.engine.standing import LoanStanding, Standing
+from streams.engine.standing import LimitDecision, LoanStanding, Standing, WarningDecision
 from streams.engine.state import Borrower
 from streams.engine.view import Hindsight, LoanView, View, overturned
 from streams.policy.compiler import Compiled
@@ -64,11 +64,13 @@ class Judge:
         level, rung = standing.level, 0 if standing.limit is None else standing.limit.rung
         self._note_clean(standing, every, day)
         if borrower.facts.profile is not None and (case.new_profile or standing.limit is None):
-            limits.rebase(self.policy.limits, standing, borrower.facts.profile, view, emitter)
+            limits.rebase(standing, borrower.facts.profile, view, emitter)
         if case.retroactive:
             self._overturn(borrower, view, emitter)
+            self._look_back_for_cure(borrower, day)
         case.new_profile = case.retroactive = case.more_than_windows = False
         warnings.judge_warnings(self.policy.warnings, standing, view, emitter, self._reasoner)
+        view.pressing = warnings.pressing_level(self.policy.warnings, standing, view)
         offers.judge_offers(self.policy.offers, view, emitter)
         limits.judge_limit(self.policy.limits, standing, view, emitter, self._reasoner)
         self._count_standing(standing, level, rung, task)
@@ -119,12 +121,16 @@ class Judge:
             facts.windows, facts.loans.values(), as_of_ms, self.calendar, managed, contractual, case.features
         )
         episodes = 0
+        episode_proof: list[str] = []
         plan_kept = False
         distressed: int | None = None
         for loan_view in every:
             loan = loan_view.loan
             if loan.journal:
-                episodes += delinquency.overdue_episodes(loan, day, 365, rules)
+                of_loan = delinquency.overdue_episodes(loan, day, 365, rules)
+                if of_loan:
+                    episodes += of_loan
+                    episode_proof.append(loan.disbursed_id)
                 restructured = loan_facts.distressed_day(loan, day)
                 if restructured is not None:
                     distressed = restructured if distressed is None else max(distressed, restructured)
@@ -144,6 +150,8 @@ class Judge:
             plan_kept=plan_kept,
             score_but_arrears=self._score_but_arrears(result) if managed else result.score,
             distressed_day=distressed,
+            pressing=case.borrower.standing.level,
+            episode_proof=episode_proof,
         )
 
     # --- loans --------------------------------------------------------------------------------------------------------
@@ -199,15 +207,24 @@ class Judge:
     # --- standing -----------------------------------------------------------------------------------------------------
 
     def _note_clean(self, standing: Standing, views: list[LoanView], day: int) -> None:
-        """Cure: no principal or interest in arrears on any loan, ended or not, and nothing past due on an open one."""
-        clean = all(
-            view.position.managed == 0 and view.position.overdue[2] == 0 and view.position.overdue[3] == 0
-            for view in views
-        )
+        """Keep the day of cure."""
+        clean = all(_is_clean(view.loan, view.position, day) for view in views)
         if not clean:
             standing.clean_since_day = None
         elif standing.clean_since_day is None:
             standing.clean_since_day = day
+
+    def _look_back_for_cure(self, borrower: Borrower, day: int) -> None:
+        """Cure is of the day on which the arrears ended, though it was told later: probation is not longer for it."""
+        standing, limit = borrower.standing, borrower.standing.limit
+        if standing.clean_since_day is None or limit is None or limit.rung == 0:
+            return
+        rules, loans = self.policy.facts, borrower.facts.loans.values()
+        while standing.clean_since_day > limit.since_day:
+            before = standing.clean_since_day - 1
+            if not all(_is_clean(loan, delinquency.position_as_of(loan, before, rules), before) for loan in loans):
+                return
+            standing.clean_since_day = before
 
     def _overturn(self, borrower: Borrower, view: View, emitter: Emitter) -> None:
         """Undo, newest first, the decisions whose arrears were not there on their own day."""
@@ -215,19 +232,26 @@ class Judge:
         before = standing.level
         while standing.warnings:
             raised = standing.warnings[-1]
-            if not overturned(raised.grounds, self._hindsight(borrower, raised.day, view, 0)):
+            if not overturned(raised.grounds, self._hindsight(borrower, raised, view, 0)):
                 break
             warnings.overturn_warning(standing, view, emitter, self._reasoner)
         level_undone = before if standing.level < before else 0
         limit = standing.limit
         while limit is not None and limit.decisions:
             taken = limit.decisions[-1]
-            if not overturned(taken.grounds, self._hindsight(borrower, taken.day, view, level_undone)):
+            if not overturned(taken.grounds, self._hindsight(borrower, taken, view, level_undone)):
                 break
             limits.overturn_limit(self.policy.limits, standing, view, emitter, self._reasoner)
 
-    def _hindsight(self, borrower: Borrower, day: int, view: View, level_undone: int) -> Hindsight:
-        rules, loans = self.policy.facts, borrower.facts.loans.values()
+    def _hindsight(
+        self, borrower: Borrower, decision: WarningDecision | LimitDecision, view: View, level_undone: int
+    ) -> Hindsight:
+        rules, day = self.policy.facts, decision.day
+        end_ms = self.calendar.start_ms(day + 1)
+        loans = [
+            delinquency.before_payments_of_the_day(loan, day, decision.at_ms, end_ms)
+            for loan in borrower.facts.loans.values()
+        ]
         positions = [delinquency.position_as_of(loan, day, rules) for loan in loans]
         episodes = sum(delinquency.overdue_episodes(loan, day, 365, rules) for loan in loans)
         return Hindsight(positions, episodes, view.scored.score, view.level, level_undone)
@@ -247,8 +271,8 @@ class Judge:
         if limit is None or (limit.counted and limit.rung == rung):
             return
         if limit.counted:
-            _add(task.statuses, limits.status_of(self.policy.limits, rung), -1)
-        _add(task.statuses, limits.status_of(self.policy.limits, limit.rung), 1)
+            _add(task.statuses, limits.status_of(rung), -1)
+        _add(task.statuses, limits.status_of(limit.rung), 1)
         limit.counted = True
 
     # --- time ---------------------------------------------------------------------------------------------------------
@@ -262,6 +286,10 @@ class Judge:
             edge = delinquency.next_edge_day(loan, view.day, edges.managed, edges.contractual, rules, edges.material)
             if edge is not None:
                 days.append(edge)
+            if loan.plan_ids:
+                plan_day = loan_facts.plan_change_day(loan, view.day)
+                if plan_day is not None:
+                    days.append(plan_day)
         if any(loan_view.standing.offered_day == view.day for loan_view in view.loans):
             days.append(view.day + 1)
         look_day = warnings.next_look_day(self.policy.warnings, standing, view)
@@ -279,6 +307,14 @@ class Judge:
         for parked in borrower.facts.parked:
             moments.append(parked.parked_ms + rules.allowed_lateness_days * DAY_MS)
         return min((moment for moment in moments if moment > view.as_of_ms), default=None)
+
+
+def _is_clean(loan: Loan, position: Position, day: int) -> bool:
+    """Whether a loan does not stand in the way of cure: nothing past due on it; once it is written off, no principal or
+    interest left of it at all. A loan that was closed is settled."""
+    if loan_facts.is_written_off(loan, day):
+        return position.outstanding[2] == 0 and position.outstanding[3] == 0
+    return position.ended or (position.managed == 0 and position.overdue[2] == 0 and position.overdue[3] == 0)
 
 
 def worst_dpd(views: list[LoanView]) -> tuple[int | None, int | None]:

@@ -21,6 +21,7 @@ from streams.engine.arrears import (
     next_change_day,
     oldest_due,
 )
+from streams.engine.calendar import DAY_MS
 from streams.engine.history import changes_the_past, known_by
 from streams.engine.ledger import begin_again, bring_forward, settle
 from streams.engine.loan import (
@@ -31,6 +32,7 @@ from streams.engine.loan import (
     DUE,
     ENTRY,
     NONE,
+    OFFSET,
     PAID_DAY,
     RESCHEDULE,
     REVERSAL,
@@ -79,6 +81,28 @@ def position_as_of(loan: Loan, day: int, facts: Facts) -> Position:
     were reversed and waived on. Replays the loan's entries; the loan itself is not changed.
     """
     return _read(_replayed(loan, day, facts), day)
+
+
+def before_payments_of_the_day(loan: Loan, day: int, at_ms: int, end_ms: int) -> Loan:
+    """The loan as if what was paid on a business date after `at_ms`, until `end_ms` when the date ended, had not come.
+
+    A payment valued on that date that was told later counts: a value date has no hour.
+    """
+    journal = loan.journal
+    later = {
+        at
+        for at in range(0, len(journal), ENTRY)
+        if journal[at] < REVERSAL and journal[at + DAY] == day and at_ms < day * DAY_MS + journal[at + OFFSET] < end_ms
+    }
+    if not later:
+        return loan
+    kept = [at for at in range(0, len(journal), ENTRY) if at not in later]
+    then = copy(loan)
+    then.journal = [number for at in kept for number in journal[at : at + ENTRY]]
+    then.entry_ids = [loan.entry_ids[at // ENTRY] for at in kept]
+    then.entry_refs = [loan.entry_refs[at // ENTRY] for at in kept]
+    then.applied = NONE
+    return then
 
 
 def _replayed(loan: Loan, day: int, facts: Facts) -> Loan:

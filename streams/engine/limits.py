@@ -6,7 +6,8 @@
     restore    arrears cleared on all loans, probation clean, the rung's conditions gone: stage by stage
     rebase     the limit was changed elsewhere
 
-Each event of a borrower's chain has the next `limit_seq` and starts where the last one ended.
+Each event of a borrower's chain has the next `limit_seq` and starts where the last one ended. A rung is the place of
+its status in STATUSES, whatever steps a policy has, so that the chain goes on when another policy goes live.
 """
 
 from typing import Any
@@ -20,7 +21,7 @@ from streams.engine.profile import Profile
 from streams.engine.reasons import Reasoner
 from streams.engine.standing import Limit, LimitDecision, Standing
 from streams.engine.view import View, ground_of, holds
-from streams.policy.model import LEVELS, Condition, Limits, LimitStep, Status
+from streams.policy.model import LEVELS, STATUSES, Condition, Limits, LimitStep, Status
 
 TOPIC = "limit-adjustments"
 EVENT_OF_STATUS: dict[Status, type[outbound.LimitAdjustment]] = {
@@ -31,15 +32,20 @@ EVENT_OF_STATUS: dict[Status, type[outbound.LimitAdjustment]] = {
 }
 
 
-def status_of(rules: Limits, rung: int) -> Status:
+_DECREASED, _ZEROED = STATUSES.index("decreased"), STATUSES.index("zeroed")
+
+
+def status_of(rung: int) -> Status:
     """The status on a rung; rung 0 is ``normal``."""
-    return "normal" if rung == 0 else rules.steps[rung - 1].status
+    return STATUSES[rung]
 
 
-def _held(step: LimitStep, view: View) -> list[Condition]:
+def _held(step: LimitStep, view: View, level: int) -> list[Condition]:
+    """The conditions of a step that hold, those on warnings at warning level `level`."""
+    held = [condition for condition in step.when if holds(condition, view, level, LEVELS.index)]
     if step.status == "zeroed" and view.plan_kept:
-        return [c for c in step.when if c.fraud_confirmed and holds(c, view, LEVELS.index)]
-    return [condition for condition in step.when if holds(condition, view, LEVELS.index)]
+        return [condition for condition in held if condition.fraud_confirmed]
+    return held
 
 
 def judge_limit(rules: Limits, standing: Standing, view: View, emitter: Emitter, reasoner: Reasoner) -> None:
@@ -49,33 +55,36 @@ def judge_limit(rules: Limits, standing: Standing, view: View, emitter: Emitter,
         return
     while _restrict(rules, limit, view, emitter, reasoner):
         pass
-    if limit.rung and status_of(rules, limit.rung) != "zeroed":
+    if 0 < limit.rung < _ZEROED:
         _restore(rules, standing, limit, view, emitter, reasoner)
 
 
-def _next_step(rules: Limits, limit: Limit, view: View) -> tuple[int, list[Condition]] | None:
+def _next_step(rules: Limits, limit: Limit, view: View) -> tuple[int, LimitStep, list[Condition]] | None:
     """The rung to take now: the highest direct one that holds, else the lowest that holds and is due."""
-    for rung in range(len(rules.steps), limit.rung, -1):
-        step = rules.steps[rung - 1]
-        if step.direct and (held := _held(step, view)):
-            return rung, held
-    for rung in range(limit.rung + 1, len(rules.steps) + 1):
-        step = rules.steps[rung - 1]
-        if step.direct:
-            continue
-        if held := _held(step, view):
+    ahead = _steps_below(rules, limit)
+    for rung, step in reversed(ahead):
+        if step.direct and (held := _held(step, view, view.pressing)):
+            return rung, step, held
+    for rung, step in ahead:
+        if not step.direct and (held := _held(step, view, view.pressing)):
             due_ms = limit.since_ms + step.after_days * DAY_MS
-            return (rung, held) if limit.rung == 0 or due_ms <= view.as_of_ms else None
+            return (rung, step, held) if limit.rung == 0 or due_ms <= view.as_of_ms else None
     return None
+
+
+def _steps_below(rules: Limits, limit: Limit) -> list[tuple[int, LimitStep]]:
+    """The steps harder than the rung in force, from mild to hard."""
+    steps = [(STATUSES.index(step.status), step) for step in rules.steps]
+    return [(rung, step) for rung, step in steps if rung > limit.rung]
 
 
 def _restrict(rules: Limits, limit: Limit, view: View, emitter: Emitter, reasoner: Reasoner) -> bool:
     taken = _next_step(rules, limit, view)
     if taken is None:
         return False
-    rung, held = taken
-    step = rules.steps[rung - 1]
+    rung, step, held = taken
     previous_rung, from_minor = limit.rung, limit.minor
+    since_ms, since_day = limit.since_ms, limit.since_day
     if previous_rung == 0:
         limit.base_minor = from_minor
     to_minor = from_minor * step.keep_bp // 10_000
@@ -83,16 +92,19 @@ def _restrict(rules: Limits, limit: Limit, view: View, emitter: Emitter, reasone
     if step.draws_max_30d is not None and step.draws_min_gap_h is not None:
         draws = outbound.Draws(max_30d=step.draws_max_30d, min_gap_h=step.draws_min_gap_h)
     event_id = _move(
-        rules, limit, rung, to_minor, view, emitter, EVENT_OF_STATUS[step.status],
-        draws=draws, **reasoner.restriction(view, step, held, limit),
+        limit, rung, to_minor, view, emitter, EVENT_OF_STATUS[step.status],
+        draws=draws, **reasoner.restriction(view, step, held, stages_ahead(rules, limit.base_minor, to_minor, 0)),
     )  # fmt: skip
     grounds = [ground_of(condition, view, LEVELS.index) for condition in held]
-    limit.decisions.append(LimitDecision(event_id, view.day, rung, previous_rung, from_minor, to_minor, grounds))
+    limit.decisions.append(
+        LimitDecision(
+            event_id, view.day, rung, previous_rung, from_minor, to_minor, grounds, view.as_of_ms, since_ms, since_day
+        )
+    )
     return True
 
 
 def _move(
-    rules: Limits,
     limit: Limit,
     rung: int,
     to_minor: int,
@@ -101,7 +113,7 @@ def _move(
     event: type[outbound.LimitAdjustment],
     **fields: Any,
 ) -> str:
-    from_status, to_status = status_of(rules, limit.rung), status_of(rules, rung)
+    from_status, to_status = status_of(limit.rung), status_of(rung)
     limit.seq += 1
     event_id = emitter.emit(
         TOPIC,
@@ -153,6 +165,12 @@ def _next_stage(rules: Limits, limit: Limit) -> tuple[int, int]:
     return len(stages), max(limit.minor, limit.base_minor)
 
 
+def stages_ahead(rules: Limits, base_minor: int, minor: int, stage: int) -> int:
+    """How many stages lie between a limit and the whole of it; the last one also where only the status is restored."""
+    stages = rules.restoration.stages_bp[stage:]
+    return max(1, sum(1 for stage_bp in stages if base_minor * stage_bp // 10_000 > minor))
+
+
 def restoration_day(rules: Limits, standing: Standing, limit: Limit, distressed_day: int | None) -> int | None:
     """The business date from which the next stage may be granted; None while in arrears."""
     if limit.stage:
@@ -164,27 +182,26 @@ def _restore(rules: Limits, standing: Standing, limit: Limit, view: View, emitte
     day = restoration_day(rules, standing, limit, view.distressed_day)
     if day is None or view.day < day:
         return
-    if any(_held(rules.steps[rung - 1], view) for rung in range(1, limit.rung + 1)):
-        return
-    since = limit.since_day if limit.stage else (standing.clean_since_day or 0)
-    if view.loans and view.on_time_since(since) < rules.restoration.stage_on_time:
+    taken = [step for step in rules.steps if STATUSES.index(step.status) <= limit.rung]
+    if any(_held(step, view, view.level) for step in taken) or not _paid_on_time(rules, standing, limit, view):
         return
     stage, to_minor = _next_stage(rules, limit)
-    rung = 0 if to_minor >= limit.base_minor else _rung_of_partial(rules, limit)
+    # While only a part is restored the limit counts as decreased (or as what it is, where that is less).
+    rung = 0 if to_minor >= limit.base_minor else min(limit.rung, _DECREASED)
     stage = 0 if rung == 0 else stage
-    way_back = reasoner.way_back(view, rung, stage)
-    _move(rules, limit, rung, to_minor, view, emitter, outbound.LimitRestored, **way_back)
+    way_back = reasoner.way_back(view, rung, stage, stages_ahead(rules, limit.base_minor, to_minor, stage))
+    _move(limit, rung, to_minor, view, emitter, outbound.LimitRestored, **way_back)
     limit.stage = stage
     if rung == 0:
         limit.decisions.clear()
 
 
-def _rung_of_partial(rules: Limits, limit: Limit) -> int:
-    """While only a part is restored the limit counts as decreased (or as what it is, where that is less)."""
-    for rung in range(1, limit.rung + 1):
-        if rules.steps[rung - 1].status == "decreased":
-            return rung
-    return limit.rung
+def _paid_on_time(rules: Limits, standing: Standing, limit: Limit, view: View) -> bool:
+    """Whether enough was paid on time since cure or the last stage; nobody can who owes nothing any more."""
+    if not any(sum(loan.position.outstanding) for loan in view.loans):
+        return True
+    since = limit.since_day if limit.stage else (standing.clean_since_day or 0)
+    return view.on_time_since(since) >= rules.restoration.stage_on_time
 
 
 def overturn_limit(rules: Limits, standing: Standing, view: View, emitter: Emitter, reasoner: Reasoner) -> None:
@@ -195,25 +212,42 @@ def overturn_limit(rules: Limits, standing: Standing, view: View, emitter: Emitt
     decision = limit.decisions.pop()
     rung = min(limit.rung, decision.previous_rung)
     to_minor = max(limit.minor, decision.from_minor)
+    since_ms, since_day = limit.since_ms, limit.since_day
+    if rung != limit.rung:
+        # What never was does not prolong the dwell time or the probation that ran before it.
+        since_ms, since_day = decision.previous_since_ms, decision.previous_since_day
+    ahead = stages_ahead(rules, limit.base_minor, to_minor, 0)
     _move(
-        rules, limit, rung, to_minor, view, emitter, outbound.LimitRestored,
-        compensates=decision.event_id, **reasoner.way_back(view, rung, 0),
+        limit, rung, to_minor, view, emitter, outbound.LimitRestored,
+        compensates=decision.event_id, **reasoner.way_back(view, rung, 0, ahead),
     )  # fmt: skip
+    limit.since_ms, limit.since_day = since_ms, since_day
 
 
-def rebase(rules: Limits, standing: Standing, profile: Profile, view: View, emitter: Emitter) -> None:
-    """Take over a limit that was set elsewhere; undoing an earlier restriction then no longer changes the amount."""
+def rebase(standing: Standing, profile: Profile, view: View, emitter: Emitter) -> None:
+    """Take over a limit that was set elsewhere; undoing an earlier restriction then no longer changes the amount.
+
+    A profile that repeats what the last one said, or what a restriction in force made of it, changes no limit. What is
+    zeroed stays at nothing: the new amount is what it would be restored to.
+    """
     limit, minor, currency = standing.limit, profile.limit_minor, profile.currency
     if limit is None:
-        standing.limit = Limit(minor, currency, base_minor=minor, since_ms=view.as_of_ms, since_day=view.day)
+        standing.limit = Limit(
+            minor, currency, base_minor=minor, since_ms=view.as_of_ms, since_day=view.day, told_minor=minor
+        )
         return
-    if limit.minor == minor and limit.currency == currency:
+    told, limit.told_minor = limit.told_minor, minor
+    if limit.currency == currency and (
+        minor in (told, limit.minor) or any(decision.to_minor == minor for decision in limit.decisions)
+    ):
         return
+    lowered = limit.currency != currency or minor < told
     limit.currency = currency
     since_ms, since_day, stage = limit.since_ms, limit.since_day, limit.stage
-    _move(rules, limit, limit.rung, minor, view, emitter, outbound.LimitRebased, reasons=[])
+    to_minor = 0 if limit.rung == _ZEROED else minor
+    _move(limit, limit.rung, to_minor, view, emitter, outbound.LimitRebased, reasons=[])
     limit.since_ms, limit.since_day, limit.stage = since_ms, since_day, stage
-    limit.base_minor = minor if limit.rung == 0 else max(limit.base_minor, minor)
+    limit.base_minor = minor if limit.rung == 0 or lowered else max(limit.base_minor, minor)
     for decision in limit.decisions:
         decision.from_minor = minor
 
@@ -224,15 +258,14 @@ def next_limit_wake(rules: Limits, standing: Standing, view: View) -> tuple[int 
     if limit is None:
         return None, None
     moment: int | None = None
-    for rung in range(limit.rung + 1, len(rules.steps) + 1):
-        step = rules.steps[rung - 1]
-        if not step.direct and _held(step, view):
+    for _, step in _steps_below(rules, limit):
+        if not step.direct and _held(step, view, view.pressing):
             due_ms = limit.since_ms + step.after_days * DAY_MS
             moment = due_ms if due_ms > view.as_of_ms else None
             break
     day: int | None = None
-    if limit.rung and status_of(rules, limit.rung) != "zeroed":
+    if 0 < limit.rung < _ZEROED:
         day = restoration_day(rules, standing, limit, view.distressed_day)
         if day is not None and day <= view.day:
-            day = None
+            day = None if _paid_on_time(rules, standing, limit, view) else view.next_paid_due_day()
     return moment, day

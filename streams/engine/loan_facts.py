@@ -129,6 +129,16 @@ def plan_kept(loan: Loan, day: int) -> str | None:
     return None
 
 
+def plan_change_day(loan: Loan, day: int) -> int | None:
+    """The next business date on which, with no further event, a plan that is kept on `day` is kept no more."""
+    changes: list[int] = []
+    for at in range(0, len(loan.plans), PLAN):
+        accepted_ms, accepted_day, until_day, closed_ms, closed_day, _ = loan.plans[at : at + PLAN]
+        if accepted_ms != NONE and accepted_day <= day <= until_day:
+            changes.append(until_day + 1 if closed_ms < accepted_ms else min(closed_day, until_day + 1))
+    return min((change for change in changes if change > day), default=None)
+
+
 def plan_state(loan: Loan, plan_id: str) -> str | None:
     """accepted, declined, broken or completed, None for a plan the borrower has not answered."""
     if plan_id not in loan.plan_ids:
@@ -149,6 +159,10 @@ def distressed_day(loan: Loan, day: int) -> int | None:
         if journal[at] == RESCHEDULE and journal[at + AMOUNT] == 1 and journal[at + DAY] <= day:
             return journal[at + DAY]
     return None
+
+
+def is_written_off(loan: Loan, day: int) -> bool:
+    return loan.written_off_day != NONE and loan.written_off_day <= day
 
 
 def rebutted(loan: Loan, stage: int, day: int) -> str | None:

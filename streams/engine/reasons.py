@@ -5,6 +5,7 @@ threshold it crossed, the points it cost and the events that prove it. "Score to
 Regulation B, 12 CFR 1002.9(b)(2); CFPB circular 2023-03).
 """
 
+from operator import itemgetter
 from typing import Any
 
 from msgspec import UNSET, Struct
@@ -14,8 +15,7 @@ from streams.engine import delinquency
 from streams.engine.calendar import iso_day
 from streams.engine.features import FEATURES
 from streams.engine.score import crossed
-from streams.engine.standing import Limit
-from streams.engine.view import LoanView, View
+from streams.engine.view import LoanView, View, loan_holds
 from streams.engine.windows import proof
 from streams.policy.compiler import SUBTOTALS, Compiled
 from streams.policy.model import Condition, LimitStep
@@ -54,18 +54,18 @@ class Reasoner:
             "recovery": self._warning_recovery(view),
         }
 
-    def restriction(self, view: View, step: LimitStep, held: list[Condition], limit: Limit) -> dict[str, Any]:
-        """The fields of a restriction that explain it; `held` are its conditions that hold."""
+    def restriction(self, view: View, step: LimitStep, held: list[Condition], stages: int) -> dict[str, Any]:
+        """The fields of a restriction that explain it; `held` are its conditions that hold, `stages` those ahead."""
         rules = [rule for condition in held if (rule := _rule_of(step.reason, condition, view)) is not None]
         scored = any(c.score_below is not None or c.level_from is not None for c in held)
         return {
             "reasons": self._reasons(view, rules, factors=scored),
-            "recovery": self._limit_recovery(view, step.status == "zeroed", limit.stage),
+            "recovery": self._limit_recovery(view, step.status == "zeroed", 0, stages),
         }
 
-    def way_back(self, view: View, rung: int, stage: int) -> dict[str, Any]:
-        """The fields of a restoration to a rung: no reasons against anyone, and what is still ahead."""
-        return {"reasons": [], "recovery": UNSET if rung == 0 else self._limit_recovery(view, False, stage)}
+    def way_back(self, view: View, rung: int, stage: int, stages: int) -> dict[str, Any]:
+        """The fields of a restoration to a rung: no reasons against anyone, and the `stages` still ahead."""
+        return {"reasons": [], "recovery": UNSET if rung == 0 else self._limit_recovery(view, False, stage, stages)}
 
     # --- reasons ------------------------------------------------------------------------------------------------------
 
@@ -106,33 +106,30 @@ class Reasoner:
         if view.level == 0:
             return UNSET
         dwell = self._policy.warnings[view.level - 1].dwell_days
-        earliest_on = iso_day(view.day + dwell)
-        if view.overdue_minor:
-            return outbound.Recovery(
-                action="pay_overdue",
-                amount_minor=view.overdue_minor,
-                by_on=iso_day(self._next_threshold_day(view) - 1),
-                earliest_on=earliest_on,
-            )
-        return outbound.Recovery(action="pay_on_time", earliest_on=earliest_on)
+        return self._recovery(view, "pay_on_time", view.day + dwell)
 
-    def _limit_recovery(self, view: View, zeroed: bool, stage: int) -> outbound.Recovery:
+    def _limit_recovery(self, view: View, zeroed: bool, stage: int, stages: int) -> outbound.Recovery:
         if zeroed:
             return outbound.Recovery(action="request_review")
         rules = self._restoration
-        stages_left = max(len(rules.stages_bp) - stage - 1, 0)
         wait = rules.stage_days if stage else rules.probation_days
         if not stage and view.distressed_day is not None:
             wait = max(wait, rules.distressed_probation_days)
-        earliest_on = iso_day(view.day + wait + stages_left * rules.stage_days)
-        if view.overdue_minor:
-            return outbound.Recovery(
-                action="pay_overdue",
-                amount_minor=view.overdue_minor,
-                by_on=iso_day(self._next_threshold_day(view) - 1),
-                earliest_on=earliest_on,
-            )
-        return outbound.Recovery(action="pay_on_time" if stage else "complete_probation", earliest_on=earliest_on)
+        earliest_day = view.day + wait + (stages - 1) * rules.stage_days
+        return self._recovery(view, "pay_on_time" if stage else "complete_probation", earliest_day)
+
+    def _recovery(self, view: View, action: outbound.RecoveryAction, earliest_day: int) -> outbound.Recovery:
+        """What is overdue is to be paid first; how much is told where all of it is in the borrower's home currency."""
+        overdue = view.overdue_minor()
+        if not overdue:
+            return outbound.Recovery(action=action, earliest_on=iso_day(earliest_day))
+        home = list(overdue) == [view.windows.currency]
+        return outbound.Recovery(
+            action="pay_overdue",
+            amount_minor=overdue[view.windows.currency] if home else UNSET,
+            by_on=iso_day(self._next_threshold_day(view) - 1),
+            earliest_on=iso_day(earliest_day),
+        )
 
     def _next_threshold_day(self, view: View) -> int:
         """The day on which managed DPD would reach the next threshold of the policy if nothing were paid."""
@@ -158,17 +155,26 @@ def _rule_of(code: str, condition: Condition, view: View) -> Rule | None:
     if condition.fraud_confirmed and view.fraud_event_id is not None:
         return Rule(code, "confirmed", "confirmed", [view.fraud_event_id])
     if condition.overdue_episodes_from is not None:
-        return Rule(code, view.episodes, condition.overdue_episodes_from, _arrears_proof(view))
+        evidence = _arrears_proof(view) or view.episode_proof
+        return Rule(code, view.episodes, condition.overdue_episodes_from, evidence)
     several = condition.several_loans
     if several is not None:
         reached = [loan for loan in view.loans if loan.position.managed >= several.managed_dpd_from]
         return Rule(code, len(reached), several.loans, _each_proof(reached, view.day))
-    if condition.managed_dpd_from is not None:
-        return dpd_rule(code, condition.managed_dpd_from, view)
-    if condition.contractual_dpd_from is not None:
-        value = max((loan.position.contractual for loan in view.loans), default=0)
-        return Rule(code, value, condition.contractual_dpd_from, _arrears_proof(view))
-    return None
+    by_managed = condition.managed_dpd_from is not None
+    threshold = condition.managed_dpd_from if by_managed else condition.contractual_dpd_from
+    if threshold is None:
+        return None
+    # The loan for which the whole condition holds, which need not be the one longest overdue.
+    counted, loan = max(
+        ((_counted(loan, by_managed), loan) for loan in view.loans if loan_holds(condition, loan, view.day)),
+        key=itemgetter(0),
+    )
+    return Rule(code, counted, threshold, delinquency.arrears_evidence(loan.loan, view.day))
+
+
+def _counted(loan: LoanView, by_managed: bool) -> int:
+    return loan.position.managed if by_managed else loan.position.contractual
 
 
 def _each_proof(loans: list[LoanView], day: int) -> list[str]:

@@ -40,10 +40,11 @@ class WarningDecision(Struct, array_like=True, gc=False):
     level: int
     previous_level: int
     grounds: list[Ground]
+    at_ms: int = 0
 
 
 class LimitDecision(Struct, array_like=True, gc=False):
-    """A restriction in force; `rung` 0 is no restriction."""
+    """A restriction in force; `rung` 0 is no restriction. `previous_since_*` is when the rung it left had begun."""
 
     event_id: str
     day: int
@@ -52,6 +53,9 @@ class LimitDecision(Struct, array_like=True, gc=False):
     from_minor: int
     to_minor: int
     grounds: list[Ground]
+    at_ms: int = 0
+    previous_since_ms: int = 0
+    previous_since_day: int = 0
 
 
 class LoanStanding(Struct, array_like=True, gc=False):
@@ -81,6 +85,8 @@ class Limit(Struct, array_like=True):
     decisions: list[LimitDecision] = field(default_factory=list)
     counted: bool = False
     """Whether the task's gauges count this limit."""
+    told_minor: int = 0
+    """What the last profile said the limit was."""
 
 
 class Standing(Struct, array_like=True):

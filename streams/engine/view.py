@@ -27,7 +27,9 @@ class LoanView(Struct, gc=False):
 class View(Struct, gc=False):
     """A borrower at one moment. `loans` are those still open; `episodes` counts overdue episodes of 30 and more
     managed days in the last 365; `distressed_day` is that of the latest distressed restructure of any loan, None
-    without one. `score_but_arrears` is the score with the best points for all that the ledger says."""
+    without one. `score_but_arrears` is the score with the best points for all that the ledger says. `level` is the
+    warning level in force, `pressing` the highest level up to it that is not only waiting out its dwell time.
+    `episode_proof` are the disbursements of the loans that had the episodes."""
 
     as_of_ms: int
     day: int
@@ -41,6 +43,8 @@ class View(Struct, gc=False):
     plan_kept: bool
     score_but_arrears: int
     distressed_day: int | None
+    pressing: int
+    episode_proof: list[str]
 
     @property
     def worst(self) -> LoanView | None:
@@ -58,13 +62,14 @@ class View(Struct, gc=False):
         """The borrower's managed DPD: the worst of its loans."""
         return max((view.position.managed for view in self.loans), default=0)
 
-    @property
-    def overdue_minor(self) -> int:
-        """What is overdue in the currency of the worst loan."""
-        worst = self.worst
-        if worst is None:
-            return 0
-        return sum(sum(view.position.overdue) for view in self.loans if view.loan.currency == worst.loan.currency)
+    def overdue_minor(self) -> dict[str, int]:
+        """What is overdue on the open loans, by currency; none where nothing is."""
+        overdue: dict[str, int] = {}
+        for view in self.loans:
+            amount = sum(view.position.overdue)
+            if amount > 0:
+                overdue[view.loan.currency] = overdue.get(view.loan.currency, 0) + amount
+        return overdue
 
     def on_time_since(self, day: int) -> int:
         """How many instalments that fell due after `day` were fully paid by their due date."""
@@ -75,12 +80,22 @@ class View(Struct, gc=False):
                     paid += 1
         return paid
 
+    def next_paid_due_day(self) -> int | None:
+        """The next due date of an instalment that is paid already: it counts as paid on time from then on."""
+        coming = [
+            instalment.due_day
+            for view in self.loans
+            for instalment in instalments(view.loan)
+            if instalment.due_day > self.day and instalment.paid_day >= 0
+        ]
+        return min(coming, default=None)
+
 
 def _dpd_key(view: LoanView) -> tuple[int, int]:
     return view.position.managed, view.position.contractual
 
 
-def _loan_holds(condition: Condition, view: LoanView, day: int) -> bool:
+def loan_holds(condition: Condition, view: LoanView, day: int) -> bool:
     position = view.position
     if condition.managed_dpd_from is not None and position.managed < condition.managed_dpd_from:
         return False
@@ -101,11 +116,11 @@ def _asks_of_a_loan(condition: Condition) -> bool:
     )
 
 
-def holds(condition: Condition, view: View, levels: Callable[[str], int]) -> bool:
-    """Whether every term of `condition` holds; a plan counts as offered from the day after the offer."""
+def holds(condition: Condition, view: View, level: int, levels: Callable[[str], int]) -> bool:
+    """Whether every term of `condition` holds at a warning level; a plan counts as offered from the day after."""
     if condition.score_below is not None and view.scored.score >= condition.score_below:
         return False
-    if condition.level_from is not None and view.level < levels(condition.level_from):
+    if condition.level_from is not None and level < levels(condition.level_from):
         return False
     if condition.fraud_confirmed and view.fraud_event_id is None:
         return False
@@ -116,7 +131,7 @@ def holds(condition: Condition, view: View, levels: Callable[[str], int]) -> boo
         reached = sum(1 for loan in view.loans if loan.position.managed >= several.managed_dpd_from)
         if reached < several.loans:
             return False
-    return not _asks_of_a_loan(condition) or any(_loan_holds(condition, loan, view.day) for loan in view.loans)
+    return not _asks_of_a_loan(condition) or any(loan_holds(condition, loan, view.day) for loan in view.loans)
 
 
 def ground_of(condition: Condition, view: View, levels: Callable[[str], int]) -> Ground:

@@ -75,7 +75,7 @@ def _raise_to(
     grounds = [Ground(managed_from=rule.managed_dpd_from or 0)] if by_dpd else []
     if by_score:
         grounds.append(Ground(score_below=rule.score_below, arrears_dpd=arrears_behind(rule.score_below, view)))
-    standing.warnings.append(WarningDecision(event_id, view.day, target, previous, grounds))
+    standing.warnings.append(WarningDecision(event_id, view.day, target, previous, grounds, view.as_of_ms))
     standing.level, standing.level_day = target, view.day
     standing.below_since_ms = [0] * len(standing.below_since_ms)
 
@@ -99,7 +99,8 @@ def _lower(
     previous = standing.level
     standing.level = view.level = level
     standing.level_day = view.day
-    while standing.warnings and standing.warnings[-1].level > level:
+    # A decision that raised two levels or more still carries the lower one of them.
+    while standing.warnings and standing.warnings[-1].previous_level >= level:
         standing.warnings.pop()
     emitter.emit(
         TOPIC,
@@ -109,6 +110,17 @@ def _lower(
         previous_level=LEVELS[previous],
         **reasoner.warning(view, None),
     )
+
+
+def pressing_level(rules: tuple[WarningLevel, ...], standing: Standing, view: View) -> int:
+    """The highest level up to that in force whose lower threshold has not been passed.
+
+    Above it a level only waits out its dwell time. That holds restrictions in place, but is no ground for a new one.
+    """
+    for level in range(standing.level, 0, -1):
+        if not _may_leave(rules[level - 1], view):
+            return level
+    return 0
 
 
 def overturn_warning(standing: Standing, view: View, emitter: Emitter, reasoner: Reasoner) -> None:

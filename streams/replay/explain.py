@@ -318,7 +318,7 @@ def _standing(standing: Standing, judge: Judge) -> StandingShown:
         level=LEVELS[standing.level],
         score=standing.score if standing.judged_by else None,
         tier=judge.policy.score.tiers[standing.tier].name if standing.judged_by else None,
-        limit_status=None if limit is None else status_of(judge.policy.limits, limit.rung),
+        limit_status=None if limit is None else status_of(limit.rung),
         limit_minor=None if limit is None else limit.minor,
         limit_seq=None if limit is None else limit.seq,
         currency=None if limit is None else limit.currency,
