@@ -34,6 +34,7 @@ from streams.config import Settings, kafka_options
 from streams.engine.order import Record
 from streams.worker.assignor import TaskAssignor
 
+_UNSOUGHT_S = 0.02
 _POLL_S = 0.2
 _FETCH_WAIT_MS = 250
 _FETCH_RECORDS = 8_000
@@ -118,10 +119,15 @@ class ChunkThread(driver.AIOKafkaConsumerThread):
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
         with fetcher._subscriptions.fetch_context():
+            # Of a partition that is ours anew and not sought yet aiokafka looks for a position of its own, and answers
+            # with an error where the group has none.
+            sought = active_partitions & self._stands.keys()
             # With no partition asked for aiokafka would return those of all; but the poll keeps us in the group.
-            if not active_partitions:
+            if not sought:
+                if active_partitions:
+                    await asyncio.sleep(_UNSOUGHT_S)
                 return []
-            brought = await fetcher.fetched_records(active_partitions, timeout=timeout, max_records=max_records)
+            brought = await fetcher.fetched_records(sought, timeout=timeout, max_records=max_records)
         return self._hand_over(consumer, brought)
 
     def _hand_over(self, consumer: AIOKafkaConsumer, brought: Mapping[TopicPartition, list[Any]]) -> list[Fetched]:

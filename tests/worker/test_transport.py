@@ -4,12 +4,14 @@ What they do together on a broker is in tests/integration/test_worker_transport.
 """
 
 import inspect
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import NoOffsetForPartitionError
 from faust.transport.consumer import Consumer as FaustConsumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -105,6 +107,29 @@ async def test_only_what_was_sought_is_handed_over(thread: ChunkThread, fetching
     fetching.at(LOGINS, 6, 9)
     found = records(4, 5)
     assert thread._hand_over(fetching, {LOGINS: found}) == [Fetched("logins", 0, 7, 4, 6, 9, found)]
+
+
+async def test_nothing_is_asked_of_partitions_that_are_not_sought(
+    app: ChunkApp, thread: ChunkThread, fetching: Fetching
+) -> None:
+    """After a rebalance aiokafka has an error for each that the group has no offset of, until a task seeks."""
+
+    class Fetcher:
+        _closed = False
+        _subscriptions = SimpleNamespace(fetch_context=nullcontext)
+
+        async def fetched_records(self, asked: set[TP], **_: Any) -> dict[TopicPartition, list[LogRecord]]:
+            if TP("control", 0) in asked:
+                raise NoOffsetForPartitionError(CONTROL)
+            return {LOGINS: records(5)}
+
+    fetching.__dict__.update(_closed=False, _fetcher=Fetcher())
+    app.flow_control.resume()
+    open_ones = {TP("logins", 0), TP("control", 0)}
+    assert await thread._fetch_records(fetching, open_ones, 0.1) == []
+    await thread.seek_in_thread({TP("logins", 0): 5}, 1)
+    fetching.at(LOGINS, 6, 6)
+    assert await thread._fetch_records(fetching, open_ones, 0.1) == [Fetched("logins", 0, 1, 5, 6, 6, records(5))]
 
 
 async def test_what_is_revoked_is_forgotten_before_anything_else(thread: ChunkThread, fetching: Fetching) -> None:
