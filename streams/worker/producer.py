@@ -101,8 +101,8 @@ class Transactions:
             transactional_id=transactional_id,
             transaction_timeout_ms=settings.transaction_timeout_ms,
             request_timeout_ms=settings.transaction_deadline_ms,
-            # aiokafka's lz4 is the slow kind (level 9): 20 times the time of zstd, most of it on commit records, which are
-            # compressed already.
+            # aiokafka's lz4 is the slow kind (level 9): 20 times the time of zstd, most of it on commit records, which
+            # are compressed already.
             compression_type="zstd",
             max_batch_size=_BATCH_BYTES,
             linger_ms=0,
