@@ -62,12 +62,13 @@ class Judge:
         every = self._loan_views(borrower, day, emitter, task)
         view = self._view(case, every, as_of_ms, day)
         level, rung = standing.level, 0 if standing.limit is None else standing.limit.rung
-        self._note_clean(standing, every, day)
+        cured = self._note_clean(standing, every, day)
         if borrower.facts.profile is not None and (case.new_profile or standing.limit is None):
             limits.rebase(standing, borrower.facts.profile, view, emitter)
         if case.retroactive:
             self._overturn(borrower, view, emitter)
-            self._look_back_for_cure(borrower, day)
+        if case.retroactive or cured:
+            self._look_back_for_cure(borrower)
         case.new_profile = case.retroactive = case.more_than_windows = False
         warnings.judge_warnings(self.policy.warnings, standing, view, emitter, self._reasoner)
         view.pressing = warnings.pressing_level(self.policy.warnings, standing, view)
@@ -206,15 +207,17 @@ class Judge:
 
     # --- standing -----------------------------------------------------------------------------------------------------
 
-    def _note_clean(self, standing: Standing, views: list[LoanView], day: int) -> None:
-        """Keep the day of cure."""
+    def _note_clean(self, standing: Standing, views: list[LoanView], day: int) -> bool:
+        """Keep the day of cure; whether that is now."""
         clean = all(_is_clean(view.loan, view.position, day) for view in views)
         if not clean:
             standing.clean_since_day = None
         elif standing.clean_since_day is None:
             standing.clean_since_day = day
+            return True
+        return False
 
-    def _look_back_for_cure(self, borrower: Borrower, day: int) -> None:
+    def _look_back_for_cure(self, borrower: Borrower) -> None:
         """Cure is of the day on which the arrears ended, though it was told later: probation is not longer for it."""
         standing, limit = borrower.standing, borrower.standing.limit
         if standing.clean_since_day is None or limit is None or limit.rung == 0:

@@ -118,7 +118,7 @@ FEATURES: tuple[Feature, ...] = (
         "Failed debits of 30 days that the borrower caused",
     ),
     Feature(
-        "activity_fall_bp", "activity", "bp", "", 0,
+        "activity_fall_bp", "activity", "bp", "any", 0,
         "How far events of any kind of 30 days fell below the mean of the 3 months before; unknown until seen for 90 "
         "days",
     ),

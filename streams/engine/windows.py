@@ -223,7 +223,28 @@ def _proof_of(windows: Windows, kind: str) -> Proof | None:
         return {"spend": spending.spends, "cash": spending.withdrawals, "transfer": spending.transfers}[kind]
     if income is not None and kind == "income":
         return income.paid
+    if kind == "any":
+        return _latest(windows)
     return windows.failed_debits if kind == "failed_debit" else None
+
+
+def _latest(windows: Windows) -> Proof | None:
+    """The latest events of all kinds that are kept."""
+    kept = [windows.failed_debits]
+    if windows.logins is not None:
+        kept += [windows.logins.seen, windows.logins.refused]
+    if windows.borrowing is not None:
+        kept += [windows.borrowing.taken, windows.borrowing.repayments]
+    if windows.spending is not None:
+        kept.append(windows.spending.spends)
+    if windows.income is not None:
+        kept.append(windows.income.paid)
+    latest: Proof | None = None
+    for part in kept:
+        if part is not None:
+            for at_ms, event_id in zip(part.at_ms, part.event_ids, strict=True):
+                latest = _prove(latest, at_ms, event_id)
+    return latest
 
 
 # --- parts --------------------------------------------------------------------------------------------------------

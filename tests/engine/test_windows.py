@@ -345,7 +345,9 @@ def test_a_failed_debit_proves_until_it_is_someone_elses_fault() -> None:
     assert proof(state, "failed_debits_30d", START_MS) == ["e4"]
 
 
-def test_time_alone_and_arrears_have_no_proof_here() -> None:
-    state = fold([(1, Deed(START_MS, "login", 0, "a"))], SHANGHAI)
+def test_arrears_have_no_proof_here_and_less_activity_is_proved_by_the_last_of_any_kind() -> None:
+    deeds = [Deed(START_MS + 1, "login", 0, "a"), Deed(START_MS, "out", 5, "cash"), Deed(START_MS + 2, "in", 5, "income")]
+    state = fold(list(enumerate(deeds, 1)), SHANGHAI)
     assert proof(state, "worst_managed_dpd", START_MS) == []
-    assert proof(state, "activity_fall_bp", START_MS) == []
+    assert proof(state, "activity_fall_bp", START_MS) == ["e3", "e1", "e2"]
+    assert proof(Windows(), "activity_fall_bp", START_MS) == []
