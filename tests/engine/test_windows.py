@@ -346,8 +346,8 @@ def test_a_failed_debit_proves_until_it_is_someone_elses_fault() -> None:
 
 
 def test_arrears_have_no_proof_here_and_less_activity_is_proved_by_the_last_of_any_kind() -> None:
-    deeds = [Deed(START_MS + 1, "login", 0, "a"), Deed(START_MS, "out", 5, "cash"), Deed(START_MS + 2, "in", 5, "income")]
-    state = fold(list(enumerate(deeds, 1)), SHANGHAI)
+    login, spend = Deed(START_MS + 1, "login", 0, "a"), Deed(START_MS, "out", 5, "cash")
+    state = fold([(1, login), (2, spend), (3, Deed(START_MS + 2, "in", 5, "income"))], SHANGHAI)
     assert proof(state, "worst_managed_dpd", START_MS) == []
     assert proof(state, "activity_fall_bp", START_MS) == ["e3", "e1", "e2"]
     assert proof(Windows(), "activity_fall_bp", START_MS) == []
