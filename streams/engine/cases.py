@@ -1,6 +1,6 @@
 """Borrowers that folds have opened, kept for the next fold.
 
-A packed state costs several times as much to open as an event to fold. What is kept here is exactly what was packed
+Opening a packed state again for every chunk would be work for nothing. What is kept here is exactly what was packed
 last; whoever cannot commit a fold must throw away the whole of it.
 """
 
