@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError, NoOffsetForPartitionError
 from aiokafka.structs import OffsetAndMetadata
 from faust.app.base import BootStrategy
 from faust.transport.drivers import aiokafka as driver
@@ -127,7 +127,11 @@ class ChunkThread(driver.AIOKafkaConsumerThread):
                 if active_partitions:
                     await asyncio.sleep(_UNSOUGHT_S)
                 return []
-            brought = await fetcher.fetched_records(sought, timeout=timeout, max_records=max_records)
+            try:
+                brought = await fetcher.fetched_records(sought, timeout=timeout, max_records=max_records)
+            except NoOffsetForPartitionError:
+                # The group has been shared out anew while this waited, and what was sought is not any more.
+                return []
         return self._hand_over(consumer, brought)
 
     def _hand_over(self, consumer: AIOKafkaConsumer, brought: Mapping[TopicPartition, list[Any]]) -> list[Fetched]:

@@ -132,6 +132,25 @@ async def test_nothing_is_asked_of_partitions_that_are_not_sought(
     assert await thread._fetch_records(fetching, open_ones, 0.1) == [Fetched("logins", 0, 1, 5, 6, 6, records(5))]
 
 
+async def test_a_rebalance_during_a_fetch_is_no_error(
+    app: ChunkApp, thread: ChunkThread, fetching: Fetching
+) -> None:
+    """What was sought when the fetch began is without a position once the group is shared out anew."""
+
+    class Fetcher:
+        _closed = False
+        _subscriptions = SimpleNamespace(fetch_context=nullcontext)
+
+        async def fetched_records(self, asked: set[TP], **_: Any) -> dict[TopicPartition, list[LogRecord]]:
+            thread.forget_in_thread()
+            raise NoOffsetForPartitionError(LOGINS)
+
+    fetching.__dict__.update(_closed=False, _fetcher=Fetcher())
+    app.flow_control.resume()
+    await thread.seek_in_thread({TP("logins", 0): 5}, 1)
+    assert await thread._fetch_records(fetching, {TP("logins", 0)}, 0.1) == []
+
+
 async def test_what_is_revoked_is_forgotten_before_anything_else(thread: ChunkThread, fetching: Fetching) -> None:
     await thread.seek_in_thread({TP("logins", 0): 4}, 7)
     listener = ChunkConsumer.RebalanceListener(thread)
