@@ -53,6 +53,9 @@ _Workers = Annotated[int, typer.Option(min=1, help="Processes that share the par
 _NewRecording = Annotated[
     Path, typer.Option(help="Where to write the recording: a folder, or a .jsonl[.gz|.zst] file.", show_default=False)
 ]
+_Tasks = Annotated[
+    list[int] | None, typer.Option("--task", min=0, help="This partition alone; may be repeated.  [default: all]")
+]
 _Rate = Annotated[float | None, typer.Option(help="Events a second.  [default: as fast as the broker takes them]")]
 
 
@@ -92,15 +95,29 @@ def _told() -> tuple[type[Exception], ...]:
     from streams.replay.manifest import RecordingError
     from streams.store.contract import StoreError
     from streams.worker.commitlog import CommitLogError
+    from streams.worker.owners import OwnedError
+    from streams.worker.producer import TransactionError
+    from streams.worker.takeover import TakeoverError
+    from streams.worker.tasklogs import TaskError
     from streams.worker.topics import BrokerError
 
-    return ConfigError, StateError, PolicyError, ExplainError, RecordingError, StoreError, CommitLogError, BrokerError
+    of_policy_and_recordings = (ConfigError, StateError, PolicyError, ExplainError, RecordingError)
+    of_tasks = (StoreError, CommitLogError, TakeoverError, TransactionError, OwnedError, TaskError, BrokerError)
+    return of_policy_and_recordings + of_tasks
 
 
 def _settings(**flags: Any) -> "Settings":
     from streams.config import load_settings
 
     return load_settings(**flags)
+
+
+def _quiet(settings: "Settings") -> "Settings":
+    """Let the parts of a worker that a command uses log errors alone; returns the settings given."""
+    from streams.log import start_logging
+
+    start_logging(settings.model_copy(update={"log_level": "error"}))
+    return settings
 
 
 def _print_json(value: Any) -> None:
@@ -199,6 +216,35 @@ def doctor(broker: _Broker = None, as_json: _Json = False) -> None:
     from streams.worker.doctor import examine
 
     _print_findings(asyncio.run(examine(_settings(broker=broker))), as_json)
+
+
+@app.command()
+def rebuild(
+    broker: _Broker = None,
+    tasks: _Tasks = None,
+    as_json: _Json = False,
+) -> None:
+    """Empty Redis and copy it anew from the commit log, while no worker runs.
+
+    Workers do the same by themselves where Redis is empty or damaged; this is for an operator who wants it done, and
+    watched, before they start. Ctrl-C leaves it safe: what is left is told, and whoever takes a task over copies on.
+    """
+    from streams.replay.progress import progress
+    from streams.worker.rebuild import plan, rebuild
+
+    settings = _quiet(_settings(broker=broker))
+    rebuilt = asyncio.run(plan(settings, tasks or ()))
+    try:
+        with progress("copying", sum(one.offsets for one in rebuilt.tasks)) as advance:
+            asyncio.run(rebuild(settings, rebuilt, advance))
+    except KeyboardInterrupt:
+        raise typer.Exit(_INTERRUPTED) from None
+    finally:
+        if as_json:
+            _print_json(rebuilt)
+        else:
+            for one in rebuilt.tasks:
+                print(one.line)
 
 
 @config.command("show")

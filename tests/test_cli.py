@@ -41,9 +41,8 @@ def recording(tmp_path: Path) -> Path:
 
 
 COMMANDS = (
-    "demo", "worker", "doctor", "config show", "topics create", "topics check", "simulate", "record", "produce",
-    "replay",
-    "explain", "import uci-credit", "policy lint", "schemas export", "schemas check",
+    "demo", "worker", "doctor", "rebuild", "config show", "topics create", "topics check", "simulate", "record",
+    "produce", "replay", "explain", "import uci-credit", "policy lint", "schemas export", "schemas check",
 )  # fmt: skip
 
 

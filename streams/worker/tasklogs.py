@@ -1,0 +1,59 @@
+"""What commands that read the tasks' logs have in common: which tasks there are, and a consumer for their logs."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+
+from schemas.topics import COMMITS
+from streams.config import Settings, kafka_options
+from streams.worker.topics import BrokerError, open_admin
+
+_FETCH_BYTES = 8 * 1024 * 1024
+
+
+class TaskError(Exception):
+    """A task that is asked for and is not there."""
+
+
+async def choose_tasks(settings: Settings, tasks: Sequence[int] = ()) -> list[int]:
+    """`tasks` in order, or all of them where none is given.
+
+    Raises:
+        TaskError: there is no such task, or no commit log at all.
+        BrokerError: the broker does not answer, or refuses.
+    """
+    async with open_admin(settings) as admin:
+        described = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+    count = described.get(COMMITS)
+    if count is None:
+        raise TaskError(f"{settings.broker}: there is no commit log: duewatch topics create")
+    wrong = [task for task in tasks if task not in range(count)]
+    if wrong:
+        raise TaskError(f"there is no task {wrong[0]}: they go from 0 to {count - 1}")
+    return sorted(set(tasks)) or list(range(count))
+
+
+@asynccontextmanager
+async def open_log_consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
+    """A connected consumer of committed records, without a group.
+
+    Raises:
+        BrokerError: the broker does not answer, or refuses; also what goes wrong while it is used.
+    """
+    consumer = AIOKafkaConsumer(
+        **kafka_options(settings),
+        client_id=f"{settings.app_id}-reader",
+        isolation_level="read_committed",
+        auto_offset_reset="none",
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=_FETCH_BYTES,
+    )
+    try:
+        await consumer.start()
+        yield consumer
+    except KafkaError as error:
+        raise BrokerError(f"{settings.broker}: {type(error).__name__}: check that the broker is up") from error
+    finally:
+        await consumer.stop()
