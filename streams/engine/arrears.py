@@ -13,6 +13,8 @@ from streams.policy.model import Facts
 ABSOLUTE, RELATIVE, COUNTS_AS = 0, 1, 2
 EPISODE_DPD = 30
 """An overdue episode in the sense of the limits: managed DPD reached 30 before the loan was clear again."""
+MATERIAL_RUN_DAYS = 30
+"""A stretch of material arrears that is over is kept when it was at least this long; no default is defined by less."""
 
 
 def basis_of(facts: Facts, currency: str) -> list[int]:
@@ -117,7 +119,7 @@ def close_days(loan: Loan, until_day: int) -> None:
         due = oldest_due(loan)
         if len(loan.credits) == 0 and (due == NONE or due >= until_day):
             # Nothing is or falls overdue before `until_day`.
-            loan.material_from = NONE
+            _end_material(loan)
             loan.in_episode = 0
             loan.as_of_day = until_day
             return
@@ -133,11 +135,11 @@ def close_days(loan: Loan, until_day: int) -> None:
 def _count_days(loan: Loan, due: int, first_day: int, last_day: int) -> None:
     """Count the days first_day to last_day, during which nothing changes but the date."""
     if due == NONE or is_ended(loan, first_day):
-        loan.material_from = NONE
+        _end_material(loan)
         loan.in_episode = 0
         return
     if not is_material(sum(overdue_minor(loan, first_day)), sum(loan.outstanding), loan.basis):
-        loan.material_from = NONE
+        _end_material(loan)
     elif loan.material_from == NONE:
         loan.material_from = first_day
     if contractual_dpd(loan, due, first_day) == 0:
@@ -145,3 +147,12 @@ def _count_days(loan: Loan, due: int, first_day: int, last_day: int) -> None:
     if loan.in_episode == 0 and managed_dpd(loan, due, last_day) >= EPISODE_DPD:
         loan.episodes.append(max(first_day, day_of_managed(loan, due, EPISODE_DPD, first_day)))
         loan.in_episode = 1
+
+
+def _end_material(loan: Loan) -> None:
+    """No stretch of material arrears runs through the day the loan stands at."""
+    first = loan.material_from
+    if first != NONE:
+        if loan.as_of_day - first >= MATERIAL_RUN_DAYS:
+            loan.material_runs += (first, loan.as_of_day - 1)
+        loan.material_from = NONE

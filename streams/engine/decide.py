@@ -18,8 +18,9 @@ from streams.engine.chunk import Output, TaskState
 from streams.engine.delinquency import Position
 from streams.engine.encode import Emitter
 from streams.engine.features import evaluate
-from streams.engine.loan import Loan
+from streams.engine.loan import DUE, PAID_DAY, ROW, Loan
 from streams.engine.reasons import Reasoner
+from streams.engine.regulatory import Regulator
 from streams.engine.score import Scored, scored
 from streams.engine.standing import LimitDecision, LoanStanding, Standing, WarningDecision
 from streams.engine.state import Borrower
@@ -44,6 +45,7 @@ class Judge:
         self.calendar = Calendar(compiled.policy.facts.calendar.zone)
         self._ref = PolicyRef(id=compiled.policy.id, digest=compiled.digest)
         self._reasoner = Reasoner(compiled)
+        self.regulator = Regulator(compiled.policy)
         self._best_for_arrears = [
             (at, max(band.points for band in factor.bands))
             for at, factor in enumerate(compiled.policy.score.factors)
@@ -68,7 +70,8 @@ class Judge:
         if case.retroactive:
             self._overturn(borrower, view, emitter)
         if case.retroactive or cured:
-            self._look_back_for_cure(borrower)
+            self._look_back_for_cure(borrower, view)
+        self._classify(borrower, view, emitter)
         case.new_profile = case.retroactive = case.more_than_windows = False
         warnings.judge_warnings(self.policy.warnings, standing, view, emitter, self._reasoner)
         view.pressing = warnings.pressing_level(self.policy.warnings, standing, view)
@@ -205,29 +208,79 @@ class Judge:
             overdue=_amounts(position.overdue),
         )
 
+    def _classify(self, borrower: Borrower, view: View, emitter: Emitter) -> None:
+        """Say which open loans are classed otherwise than last reported."""
+        loans, clean_since_day = borrower.facts.loans.values(), borrower.standing.clean_since_day
+        for loan_view in view.loans:
+            loan, position, standing = loan_view.loan, loan_view.position, loan_view.standing
+            code = self.regulator.code(loan, position, view.day, loans, clean_since_day)
+            if code == standing.classified:
+                continue
+            standing.classified = code
+            named = self.regulator.named(code)
+            emitter.emit(
+                DELINQUENCY,
+                outbound.ClassificationChanged,
+                named.five_tier,
+                loan_id=loan.loan_id,
+                product=loan.product,
+                pool_id=loan.pool_id or None,
+                **named._asdict(),
+                dpd=outbound.DpdDetail(
+                    contractual=position.contractual,
+                    managed=position.managed,
+                    material=position.material,
+                    principal=position.principal,
+                    interest=position.interest,
+                ),
+            )
+
     # --- standing -----------------------------------------------------------------------------------------------------
 
     def _note_clean(self, standing: Standing, views: list[LoanView], day: int) -> bool:
-        """Keep the day of cure; whether that is now."""
-        clean = all(_is_clean(view.loan, view.position, day) for view in views)
-        if not clean:
+        """Keep the day of cure; whether that is now. Arrears under grace do not break a cure, nor do they begin one."""
+        if standing.clean_since_day is None:
+            if all(_is_clean(view.loan, view.position, day) for view in views):
+                standing.clean_since_day = day
+                return True
+        elif not all(_stays_clean(view.loan, view.position, day) for view in views):
             standing.clean_since_day = None
-        elif standing.clean_since_day is None:
-            standing.clean_since_day = day
-            return True
         return False
 
-    def _look_back_for_cure(self, borrower: Borrower) -> None:
-        """Cure is of the day on which the arrears ended, though it was told later: probation is not longer for it."""
+    def _look_back_for_cure(self, borrower: Borrower, view: View) -> None:
+        """Cure is of the day on which the arrears ended, though it was told later: probation is not longer for it, nor
+        shorter for arrears that were told later."""
         standing, limit = borrower.standing, borrower.standing.limit
-        if standing.clean_since_day is None or limit is None or limit.rung == 0:
-            return
         rules, loans = self.policy.facts, borrower.facts.loans.values()
-        while standing.clean_since_day > limit.since_day:
-            before = standing.clean_since_day - 1
-            if not all(_is_clean(loan, delinquency.position_as_of(loan, before, rules), before) for loan in loans):
+        # Before these days it makes no difference: a probation begins with the restriction, or with the default's end.
+        floors = [] if limit is None or limit.rung == 0 else [limit.since_day]
+        for loan_view in view.loans:
+            loan, position, since = loan_view.loan, loan_view.position, standing.clean_since_day
+            ended_day = self.regulator.default_ended_day(loan, position, view.day)
+            if ended_day is not None and self.regulator.in_default(loan, position, view.day, loans, since):
+                floors.append(ended_day)
+        if not floors:
+            return
+        if standing.clean_since_day is None:
+            since = view.day + 1
+        else:
+            since = standing.clean_since_day = self._cured_again_day(borrower, standing.clean_since_day)
+        for before in range(since - 1, min(floors) - 1, -1):
+            then = [(loan, delinquency.position_as_of(loan, before, rules)) for loan in loans]
+            if not all(_stays_clean(loan, position, before) for loan, position in then):
                 return
-            standing.clean_since_day = before
+            if all(_is_clean(loan, position, before) for loan, position in then):
+                standing.clean_since_day = before
+
+    def _cured_again_day(self, borrower: Borrower, cured_day: int) -> int:
+        """The day of cure with what is known now: later than `cured_day` if there were arrears in between after all."""
+        for loan in borrower.facts.loans.values():
+            for due_day, paid_day in zip(loan.rows[DUE::ROW], loan.rows[PAID_DAY::ROW], strict=True):
+                if paid_day > max(due_day, cured_day):
+                    then = delinquency.position_as_of(loan, paid_day - 1, self.policy.facts)
+                    if not _stays_clean(loan, then, paid_day - 1):
+                        cured_day = paid_day
+        return cured_day
 
     def _overturn(self, borrower: Borrower, view: View, emitter: Emitter) -> None:
         """Undo, newest first, the decisions whose arrears were not there on their own day."""
@@ -293,8 +346,17 @@ class Judge:
                 plan_day = loan_facts.plan_change_day(loan, view.day)
                 if plan_day is not None:
                     days.append(plan_day)
-        if any(loan_view.standing.offered_day == view.day for loan_view in view.loans):
-            days.append(view.day + 1)
+        every = borrower.facts.loans.values()
+        for loan_view in view.loans:
+            loan = loan_view.loan
+            if loan.rebuttals or loan_view.standing.classified & 1:
+                classed_day = self.regulator.next_day(
+                    loan, loan_view.position, view.day, every, standing.clean_since_day
+                )
+                if classed_day is not None:
+                    days.append(classed_day)
+            if loan_view.standing.offered_day == view.day:
+                days.append(view.day + 1)
         look_day = warnings.next_look_day(self.policy.warnings, standing, view)
         if look_day is not None:
             days.append(look_day)
@@ -318,6 +380,13 @@ def _is_clean(loan: Loan, position: Position, day: int) -> bool:
     if loan_facts.is_written_off(loan, day):
         return position.outstanding[2] == 0 and position.outstanding[3] == 0
     return position.ended or (position.managed == 0 and position.overdue[2] == 0 and position.overdue[3] == 0)
+
+
+def _stays_clean(loan: Loan, position: Position, day: int) -> bool:
+    """Whether a loan does not break a cure: managed days past due are none, whatever is overdue under grace."""
+    if loan_facts.is_written_off(loan, day):
+        return position.outstanding[2] == 0 and position.outstanding[3] == 0
+    return position.ended or position.managed == 0
 
 
 def worst_dpd(views: list[LoanView]) -> tuple[int | None, int | None]:

@@ -120,7 +120,7 @@ def begin_again(loan: Loan, basis: list[int], known: int) -> None:
     loan.applied = 0
     loan.basis = basis
     loan.received_minor = loan.reversed_minor = 0
-    loan.replaced, loan.episodes = [], []
+    loan.replaced, loan.episodes, loan.material_runs = [], [], []
     loan.material_from = NONE
     loan.in_episode = 0
     allocate_again(loan, known)

@@ -105,6 +105,8 @@ class Loan(Struct, array_like=True):
     """Per overdue episode the day on which managed DPD reached 30."""
     in_episode: int = 0
     """1 when the episode that runs through the day before `as_of_day` is in `episodes`."""
+    material_runs: list[int] = []
+    """First and last day of each stretch of material arrears that is over, if it was long (see arrears)."""
 
 
 class Instalment(Struct, frozen=True):

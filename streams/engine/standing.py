@@ -66,6 +66,8 @@ class LoanStanding(Struct, array_like=True, gc=False):
     offered_day: int | None = None
     counted: bool = False
     """Whether the loan is among the open ones that the task's gauges count."""
+    classified: int = 0
+    """The regulatory classification last reported (see regulatory); 0 is current, not in default."""
 
 
 class Limit(Struct, array_like=True):

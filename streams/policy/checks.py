@@ -4,8 +4,10 @@ Every check yields (path, what is wrong and what to do) for each flaw it finds.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+from streams.engine.arrears import MATERIAL_RUN_DAYS
 from streams.engine.features import FEATURE_INDEX
 from streams.policy.model import LEVELS, STATUSES, Condition, Factor, LimitStep, Policy, WarningLevel
 
@@ -17,6 +19,7 @@ def findings(policy: Policy) -> Iterator[Finding]:
     """All flaws of a well-typed policy, in no particular order."""
     yield from _facts(policy)
     yield from _buckets(policy)
+    yield from _regulatory(policy)
     yield from _scorecard(policy)
     yield from _tiers(policy)
     yield from _warnings(policy)
@@ -107,6 +110,34 @@ def _meets(expected: int, found: int, path: Path, unit: str) -> Iterator[Finding
         yield path, f"leaves a gap: {unit} {expected} belongs to none; start at {expected}"
     elif found < expected:
         yield path, f"overlaps the one before; start at {expected}"
+
+
+def _regulatory(policy: Policy) -> Iterator[Finding]:
+    rules = policy.regulatory
+    root: Path = ("regulatory",)
+    scales: list[tuple[Path, tuple[tuple[str, int], ...]]] = [
+        ((*root, part), tuple((name, getattr(rule, name)) for name in rule.__struct_fields__))
+        for part, rule in (("ifrs9", rules.ifrs9), ("five_tier", rules.five_tier))
+    ]
+    for name, ends in (("closed_end", rules.ffiec.closed_end), ("open_end", rules.ffiec.open_end)):
+        days = (("substandard_from_day", ends.substandard_from_day), ("loss_from_day", ends.loss_from_day))
+        scales.append(((*root, "ffiec", name), days))
+    for path, scale in scales:
+        for (milder, milder_day), (name, day) in pairwise(scale):
+            if day <= milder_day:
+                yield (*path, name), f"{day} is not after {milder} {milder_day}; the harsher class begins later"
+    yield from _repeated(rules.ffiec.open_end_products, (*root, "ffiec", "open_end_products"), "product")
+    default = rules.default
+    if default.material_from_day <= MATERIAL_RUN_DAYS:
+        yield (
+            (*root, "default", "material_from_day"),
+            f"{default.material_from_day} is no default yet; it begins after more than {MATERIAL_RUN_DAYS} days",
+        )
+    if default.distressed_probation_days < default.probation_days:
+        yield (
+            (*root, "default", "distressed_probation_days"),
+            f"{default.distressed_probation_days} is shorter than probation_days {default.probation_days}; raise it",
+        )
 
 
 def _scorecard(policy: Policy) -> Iterator[Finding]:

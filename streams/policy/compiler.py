@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 from streams.engine.arrears import EPISODE_DPD
 from streams.engine.features import FEATURE_INDEX, FEATURES
 from streams.policy.loader import digest as digest_of
-from streams.policy.model import Factor, Policy, Scorecard, Subtotal
+from streams.policy.model import Factor, Policy, Regulatory, Scorecard, Subtotal
 
 SUBTOTALS: tuple[Subtotal, ...] = ("ability", "willingness", "behaviour", "external", "links")
 """The order of subtotals everywhere."""
@@ -106,8 +106,8 @@ def _factor_lines(at: int, factor: Factor) -> list[str]:
 
 def _edges(policy: Policy) -> Edges:
     managed = {bucket.from_day for bucket in policy.buckets} | {policy.offers.managed_dpd_from}
-    contractual: set[int] = set()
-    material: set[int] = set()
+    contractual = {bucket.from_day for bucket in policy.buckets} | _regulatory_days(policy.regulatory)
+    material = {policy.regulatory.default.material_from_day}
     for warning in policy.warnings:
         managed.update(d for d in (warning.managed_dpd_from, warning.leave_managed_dpd_below) if d is not None)
     for step in policy.limits.steps:
@@ -129,3 +129,20 @@ def _edges(policy: Policy) -> Edges:
         elif factor.feature == "worst_contractual_dpd":
             contractual |= bounds
     return Edges(*(tuple(sorted(day for day in days if day >= 1)) for days in (managed, contractual, material)))
+
+
+def _regulatory_days(rules: Regulatory) -> set[int]:
+    """Contractual DPD at which a regulatory class begins."""
+    tiers, closed, opened = rules.five_tier, rules.ffiec.closed_end, rules.ffiec.open_end
+    return {
+        rules.ifrs9.stage2_from_day,
+        rules.ifrs9.stage3_from_day,
+        tiers.special_mention_from_day,
+        tiers.substandard_from_day,
+        tiers.doubtful_from_day,
+        tiers.loss_from_day,
+        closed.substandard_from_day,
+        closed.loss_from_day,
+        opened.substandard_from_day,
+        opened.loss_from_day,
+    }

@@ -221,6 +221,59 @@ class Offers(Model, frozen=True):
     options: tuple[PlanOption, ...]
 
 
+class Ifrs9(Model, frozen=True):
+    """The rebuttable presumptions of IFRS 9 (5.5.11, B5.5.37): contractual DPD from which a loan's credit risk has
+    risen significantly (stage 2), and from which it is in default (stage 3)."""
+
+    stage2_from_day: DpdFrom
+    stage3_from_day: DpdFrom
+
+
+class DefaultFlag(Model, frozen=True):
+    """The default flag of CRR Article 178 is set at `material_from_day` consecutive days of material arrears.
+
+    It lifts after cure of all the borrower's loans and `probation_days` clean; after a distressed restructure at the
+    earliest `distressed_probation_days` after the latest of restructure, default and end of grace (EBA/GL/2016/07).
+    """
+
+    material_from_day: DpdFrom
+    probation_days: Days
+    distressed_probation_days: Days
+
+
+class FiveTier(Model, frozen=True):
+    """Contractual DPD from which a loan is at best in each tier (China, order 1 of 2023)."""
+
+    special_mention_from_day: DpdFrom
+    substandard_from_day: DpdFrom
+    doubtful_from_day: DpdFrom
+    loss_from_day: DpdFrom
+
+
+class RetailClasses(Model, frozen=True):
+    """Contractual DPD from which a retail loan is substandard, and loss."""
+
+    substandard_from_day: DpdFrom
+    loss_from_day: DpdFrom
+
+
+class Ffiec(Model, frozen=True):
+    """FFIEC retail classification; products in `open_end_products` are open-end credit, all others closed-end."""
+
+    closed_end: RetailClasses
+    open_end: RetailClasses
+    open_end_products: tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...] = ()
+
+
+class Regulatory(Model, frozen=True):
+    """How supervisors and accountants class a loan, jurisdiction by jurisdiction, on days that nothing pauses."""
+
+    ifrs9: Ifrs9
+    default: DefaultFlag
+    five_tier: FiveTier
+    ffiec: Ffiec
+
+
 class Text(Model, frozen=True):
     en: Annotated[str, Meta(min_length=1, max_length=300)]
     zh: Annotated[str, Meta(min_length=1, max_length=300)]
@@ -230,6 +283,7 @@ class Policy(Model, frozen=True):
     id: Annotated[str, Meta(min_length=1, max_length=64)]
     facts: Facts
     buckets: tuple[Bucket, ...]
+    regulatory: Regulatory
     score: Scorecard
     warnings: tuple[WarningLevel, ...]
     limits: Limits

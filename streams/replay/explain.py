@@ -52,6 +52,16 @@ class InstalmentShown(Struct, frozen=True):
     set_by: str
 
 
+class ClassificationShown(Struct, frozen=True):
+    """The regulatory view of an open loan, None for one that has ended."""
+
+    contractual_bucket: str
+    ifrs9_stage: int
+    five_tier: str
+    ffiec: str
+    default_flag: bool
+
+
 class LoanShown(Struct, frozen=True):
     loan_id: str
     product: str
@@ -61,6 +71,7 @@ class LoanShown(Struct, frozen=True):
     disbursed_on: str
     bucket: str
     dpd: DpdDetail
+    classification: ClassificationShown | None
     outstanding: Amounts
     overdue: Amounts
     unapplied_minor: int
@@ -232,7 +243,7 @@ def _explained(
         clock=None if clock_ms is None else iso_moment(clock_ms, zone),
         policy=PolicyUsed(judge.policy.id, judge.digest),
         segment=None if profile is None else profile.segment,
-        loans=[_loan(loan, positions[name], day, judge) for name, loan in loans.items()],
+        loans=[_loan(loan, positions[name], day, judge, borrower) for name, loan in loans.items()],
         features={feature.name: value for feature, value in zip(FEATURES, values, strict=True)},
         score=_score(values, judge),
         standing=_standing(borrower.standing, judge),
@@ -245,7 +256,17 @@ def _amounts(cells: tuple[int, int, int, int]) -> Amounts:
     return Amounts(principal_minor=principal, interest_minor=interest, fee_minor=fee, penalty_minor=penalty)
 
 
-def _loan(loan: Loan, position: Position, day: int, judge: Judge) -> LoanShown:
+def _classification(
+    loan: Loan, position: Position, day: int, judge: Judge, borrower: Borrower
+) -> ClassificationShown | None:
+    if position.ended:
+        return None
+    loans, clean_since_day = borrower.facts.loans.values(), borrower.standing.clean_since_day
+    code = judge.regulator.code(loan, position, day, loans, clean_since_day)
+    return ClassificationShown(**judge.regulator.named(code)._asdict())
+
+
+def _loan(loan: Loan, position: Position, day: int, judge: Judge, borrower: Borrower) -> LoanShown:
     return LoanShown(
         loan_id=loan.loan_id,
         product=loan.product,
@@ -261,6 +282,7 @@ def _loan(loan: Loan, position: Position, day: int, judge: Judge) -> LoanShown:
             principal=position.principal,
             interest=position.interest,
         ),
+        classification=_classification(loan, position, day, judge, borrower),
         outstanding=_amounts(position.outstanding),
         overdue=_amounts(position.overdue),
         unapplied_minor=position.unapplied_minor,

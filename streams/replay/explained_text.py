@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.engine.features import FEATURE_INDEX, FEATURES
-from streams.replay.explain import Explained, LoanShown
+from streams.replay.explain import ClassificationShown, Explained, LoanShown
 from streams.replay.moment import iso_moment
 
 _FRACTION_DIGITS = {
@@ -55,6 +55,7 @@ def _loan(loan: LoanShown) -> list[RenderableType]:
         f"{dpd.contractual} days past due (managed {dpd.managed}, material {dpd.material}; "
         f"principal {dpd.principal}, interest {dpd.interest})"
     )
+    classed = loan.classification
     table = Table("", "principal", "interest", "fee", "penalty", box=None, header_style="dim")
     for column in table.columns[1:]:
         column.justify = "right"
@@ -64,11 +65,21 @@ def _loan(loan: LoanShown) -> list[RenderableType]:
     unpaid = [row for row in loan.instalments if row.status == "unpaid"]
     received, back = money(loan.received_minor, loan.currency), money(loan.reversed_minor, loan.currency)
     lines = [
+        *([] if classed is None else [_classed(classed)]),
         f"received {received}, reversed {back}, not yet applied {money(loan.unapplied_minor, loan.currency)}",
         f"instalments: {len(unpaid)} of {len(loan.instalments)} unpaid"
         + (f", the oldest due on {unpaid[0].due_on}" if unpaid else ""),
     ]
     return [Text(title, style="bold"), table, *(Text(line) for line in lines)]
+
+
+_CLASSES = ClassificationShown.__struct_fields__
+
+
+def _classed(classed: ClassificationShown) -> str:
+    default = "in default" if classed.default_flag else "not in default"
+    tier = classed.five_tier.replace("_", " ")
+    return f"IFRS 9 stage {classed.ifrs9_stage}, five tiers {tier}, FFIEC {classed.ffiec}, {default}"
 
 
 def _score(found: Explained) -> RenderableType:
@@ -134,6 +145,8 @@ def _what(event: dict[str, Any]) -> str:
         told = f": {event['previous_level']} to {event['level']}, score {event['score']}, tier {event['tier']}"
     elif kind == "bucket_changed":
         told = f": loan {event['loan_id']} from {event['from']} to {event['to']}"
+    elif kind == "classification_changed":
+        told = f": loan {event['loan_id']}, {_classed(ClassificationShown(*(event[name] for name in _CLASSES)))}"
     elif "loan_id" in event:
         told = f": loan {event['loan_id']}"
     undone = f" (undoes {event['compensates']})" if "compensates" in event else ""

@@ -37,7 +37,13 @@ POLICY = load("standard")
 RULES = {rule.level: rule for rule in POLICY.warnings}
 FACTORS = {factor.reason: factor for factor in POLICY.score.factors}
 SCHEMAS = Path(outbound.__file__).parent / "json" / "out"
-OUT = outbound.Warnings | outbound.LimitAdjustments | outbound.BucketChanged | outbound.PlanOffered
+OUT = (
+    outbound.Warnings
+    | outbound.LimitAdjustments
+    | outbound.BucketChanged
+    | outbound.ClassificationChanged
+    | outbound.PlanOffered
+)
 WARNED, CUT = ("warning_raised", "warning_escalated"), ("draws_restricted", "limit_decreased", "limit_frozen")
 NOT_IN_NEED = 540
 """At this score and above nobody stays at level amber, from which draws are restricted."""

@@ -236,7 +236,19 @@ WRONG = [
         "limits.restoration.stages_bp[1]: the last stage is 5000; it must be 10000",
     ),
     ("[2500, 5000, 10000]", "▶[]", "limits.restoration.stages_bp: is empty; the last stage is 10000"),
-    ("distressed_probation_days: 365", "▶distressed_probation_days: 89", "89 is shorter than probation_days 90"),
+    # --- the regulatory view
+    ("stage3_from_day: 90", "▶stage3_from_day: 31", "stage3_from_day: 31 is not after stage2_from_day 31"),
+    ("doubtful_from_day: 271", "▶doubtful_from_day: 91", "doubtful_from_day: 91 is not after substandard_from_day 91"),
+    ("loss_from_day: 120", "▶loss_from_day: 90", "closed_end.loss_from_day: 90 is not after substandard_from_day 90"),
+    ("products: [credit_card]", "▶products: [a, a]", "open_end_products[1]: product 'a' is listed twice"),
+    ("material_from_day: 91 ", "▶material_from_day: 30 ", "30 is no default yet; it begins after more than 30 days"),
+    ("_days: 365   # from", "▶_days: 89   # from", "distressed_probation_days: 89 is shorter than probation_days 90"),
+    ("stage2_from_day: 31 ", "▶stage2_from_day: 0 ", "stage2_from_day: 0 is below the least value allowed, 1"),
+    (
+        "    distressed_probation_days: 365\n",
+        "▶    distressed_probation_days: 89\n",
+        "89 is shorter than probation_days 90",
+    ),
     # --- offers
     (
         "{kind: instalments, months: 12}",

@@ -55,6 +55,12 @@ EVENTS: tuple[tuple[str, str, tuple[str, ...], dict[str, Any]], ...] = (
         {"method": "auto_debit", "channel": "bank_a"},
     ),
     (r"attempt (\w+) blamed on (\w+)", "failure_reattributed", ("attempt_id", "attribution"), {}),
+    (
+        rf"(stage[23]) rebutted until {ON}",
+        "presumption_rebutted",
+        ("which", "until_on"),
+        {"evidence": "file 7"},
+    ),
     (r"closed", "loan_closed", (), {}),
     (r"written off", "loan_written_off", (), {}),
 )
