@@ -71,6 +71,17 @@ class Settings(BaseSettings):
         120.0, description="lag without a commit for this long: dump stacks and exit"
     )
 
+    dead_letter_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="stop when this share of a topic's last records is refused; 1: never"
+    )
+    dead_letter_least: Annotated[int, Field(ge=1)] = Field(100, description="but only from so many refused records on")
+    dead_letter_window: Annotated[int, Field(ge=10, le=1_000_000)] = Field(
+        1_000, description="how many records of a partition the share is of, about"
+    )
+    quarantine_most: Annotated[int, Field(ge=0)] = Field(
+        20, description="stop when a rule fails on more borrowers than this in one window of a task"
+    )
+
     http_host: str = Field("127.0.0.1", min_length=1, description="where /metrics listens")
     http_port: Annotated[int, Field(ge=0, le=65_535)] = Field(9464, description="0: any free port")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")

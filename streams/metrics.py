@@ -234,6 +234,7 @@ class Metrics:
             "duewatch_limit_changes", "Limit events, by the status they lead to.", ("type", "status"), registry=registry
         )
         self._dead_letters = Counter("duewatch_dead_letters", "Refused.", ("topic", "reason"), registry=registry)
+        self._quarantines = Counter("duewatch_quarantines", "Borrowers put in quarantine.", registry=registry)
         known: tuple[tuple[Counter, Iterable[tuple[str, str]]], ...] = (
             (self._records, ((topic, outcome) for topic in INPUTS for outcome in OUTCOMES)),
             (self._outputs, ((topic, _tag(kind)) for topic in OUTPUTS for kind in TOPICS[topic].types)),
@@ -296,6 +297,7 @@ class Metrics:
         refused = Tally((letter.record.topic, letter.reason) for letter in folded.dead_letters)
         for (topic, reason), count in refused.items():
             self._dead_letters.labels(topic, reason).inc(count)
+        self._quarantines.inc(len(folded.quarantined))
 
     def watermark(self, partition: int, clock_ms: int | None, order_ms: int) -> None:
         self.tasks.watermark(partition, order_ms)

@@ -11,12 +11,14 @@ from streams.engine.state import Borrower, unpack
 class Case:
     """A borrower that a fold has opened.
 
+    `blob` is its state as it was packed last: what a fold that is thrown away goes back to.
     `known` says whether a state was stored before, `touched` whether it has to be stored again. Until the next
     judgement has looked at them, `retroactive` is set by facts that change the past, `new_profile` by a profile that
     was set, `more_than_windows` by any fact that is not only in the windows.
     """
 
     __slots__ = (
+        "blob",
         "borrower",
         "borrower_id",
         "features",
@@ -30,6 +32,7 @@ class Case:
 
     def __init__(self, borrower_id: str, blob: bytes | None) -> None:
         self.borrower_id = borrower_id
+        self.blob = blob
         self.known = blob is not None
         self.borrower = Borrower() if blob is None else unpack(blob)
         self.wake_ms = self.borrower.wake_ms
@@ -55,6 +58,13 @@ class Cases:
 
     def get(self, borrower_id: str) -> Case | None:
         return self._cases.get(borrower_id)
+
+    def reopen(self, opened: dict[str, Case]) -> None:
+        """Put back what a fold that is thrown away has opened: each case as it was packed last."""
+        for borrower_id in opened:
+            case = self._cases.get(borrower_id)
+            if case is not None:
+                self._cases[borrower_id] = Case(borrower_id, case.blob)
 
     def keep(self, opened: dict[str, Case]) -> None:
         """Keep what a fold has opened, but for borrowers of whom nothing is stored."""

@@ -36,6 +36,16 @@ class DeadLetter(Struct, frozen=True, gc=False):
     stage: str
 
 
+class Failure(Struct, frozen=True, gc=False):
+    """A rule that failed on the record at `offset` of `topic`: its exception and where in the code (`what`, `stack`);
+    nothing of the event."""
+
+    topic: str
+    offset: int
+    what: str
+    stack: str
+
+
 class Sweep(Struct, array_like=True):
     """A tick whose wake-ups are not all fired yet."""
 
@@ -75,6 +85,7 @@ class Folded(Struct):
     `changed` maps each borrower whose state changed to its packed state; `wakes` maps a borrower to its new next
     wake-up (None: none any more), only where it changed. `taken` is how many records of the chunk were folded (fewer
     than given only where a tick has more wake-ups than one fold may fire). `counts` counts records by (topic, outcome).
+    `quarantined` has one failure for each borrower put in quarantine.
     """
 
     task: TaskState
@@ -84,3 +95,4 @@ class Folded(Struct):
     wakes: dict[str, int | None] = field(default_factory=dict)
     taken: int = 0
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    quarantined: list[Failure] = field(default_factory=list)

@@ -43,7 +43,7 @@ class Judge:
         self.policy = compiled.policy
         self.digest = compiled.digest
         self.calendar = Calendar(compiled.policy.facts.calendar.zone)
-        self._ref = PolicyRef(id=compiled.policy.id, digest=compiled.digest)
+        self.ref = PolicyRef(id=compiled.policy.id, digest=compiled.digest)
         self._reasoner = Reasoner(compiled)
         self.regulator = Regulator(compiled.policy)
         self._best_for_arrears = [
@@ -58,7 +58,7 @@ class Judge:
         borrower = case.borrower
         standing = borrower.standing
         day = self.calendar.day(as_of_ms)
-        emitter = Emitter(outputs, self._ref, case.borrower_id, cause, as_of_ms)
+        emitter = Emitter(outputs, self.ref, case.borrower_id, cause, as_of_ms)
         if any(delinquency.learns_past(loan, day) for loan in borrower.facts.loans.values()):
             case.retroactive = True
         every = self._loan_views(borrower, day, emitter, task)

@@ -19,12 +19,14 @@ from schemas.outbound import Cause
 from schemas.partitioning import partition_of
 from streams.engine.calendar import DAY_MS
 from streams.engine.cases import Case, Cases
-from streams.engine.chunk import SWEEP_LIMIT, DeadLetter, Folded, PolicyInForce, Sweep, TaskState, Wake
+from streams.engine.chunk import SWEEP_LIMIT, DeadLetter, Failure, Folded, PolicyInForce, Sweep, TaskState, Wake
 from streams.engine.decide import Judge
 from streams.engine.decode import BadInput, content_digest, decode
-from streams.engine.ingest import Ingest, Parking
+from streams.engine.encode import Emitter
+from streams.engine.ingest import TAKEN, Ingest, Parking
 from streams.engine.journal import Duplicate, Refused
 from streams.engine.order import LogRecord, Ordered, Record
+from streams.engine.quarantine import STUMBLED, Place, Stumble, Stumbles, enter, is_a_rules, leave, lifts, stumble_of
 from streams.engine.state import Parked, find_seen, forget_seen, note_seen, pack, seen_key
 from streams.policy import loader
 from streams.policy.compiler import compile_policy
@@ -100,10 +102,19 @@ class Engine:
             cases: what earlier folds of the task have opened, each committed; this fold adds its own. A fold that is
                 not committed leaves them useless.
 
+        A rule that fails twice in the same way puts its borrower in quarantine (see `streams.engine.quarantine`).
+
         Raises:
             StateError: a packed state cannot be read.
         """
-        return _Pass(self, task, blobs, due, cases, self._partitions, self._recorded_policies).run(chunk)
+        stumbles = Stumbles()
+        while True:
+            run = _Pass(self, task, blobs, due, cases, self._partitions, self._recorded_policies, stumbles.certain)
+            folded = run.run(chunk)
+            if not run.stumbled:
+                return folded
+            run.put_back()
+            stumbles.note(run.stumbled)
 
 
 class _Pass:
@@ -118,7 +129,10 @@ class _Pass:
         kept: Cases | None,
         partitions: int | None,
         recorded_policies: bool,
+        failing: Mapping[Place, Failure],
     ) -> None:
+        self.stumbled: dict[Place, Stumble] = {}
+        self._failing = failing
         self._engine = engine
         self._task = _copy(task)
         self._judge = engine.judge_of(task)
@@ -138,6 +152,7 @@ class _Pass:
             self._sweep(self._task.sweep)
             return self._finish(0)
         taken = 0
+        fold_event = self._fold_or_quarantine if self._failing else self._fold_borrower_event
         for order_ms, topic, _, record in chunk:
             taken += 1
             if topic == CONTROL:
@@ -145,7 +160,11 @@ class _Pass:
                 if self._sweep_open():
                     break
             else:
-                self._fold_borrower_event(order_ms, topic, record)
+                try:
+                    fold_event(order_ms, topic, record)
+                except Exception as error:
+                    case = self._cases.get((record.key or b"").decode("utf-8", "replace"))
+                    self._stumble(case, (topic, record.offset, ""), error, topic, record.offset)
         return self._finish(taken)
 
     def _sweep_open(self) -> bool:
@@ -154,13 +173,15 @@ class _Pass:
     def _finish(self, taken: int) -> Folded:
         folded = self._folded
         folded.taken = taken
+        if self.stumbled:
+            return folded
         for borrower_id, case in self._cases.items():
             if not case.touched:
                 continue
             if case.wake_ms != case.borrower.wake_ms:
                 folded.wakes[borrower_id] = case.wake_ms
                 case.borrower.wake_ms = case.wake_ms
-            folded.changed[borrower_id] = pack(case.borrower)
+            folded.changed[borrower_id] = case.blob = pack(case.borrower)
             case.known = True
             case.touched = False
         if self._kept is not None:
@@ -201,7 +222,15 @@ class _Pass:
             else:
                 self._refuse(record, "conflicting_duplicate", "event_id was used before with other content", "fold")
             return
-        result = self._ingest.take(case, event)
+        mark = facts.quarantine
+        if mark is None:
+            result = self._ingest.take(case, event)
+        elif lifts(event, mark):
+            leave(case)
+            result = TAKEN
+        else:
+            self._refuse(record, "quarantined", "its borrower is in quarantine", "fold")
+            return
         if isinstance(result, Refused):
             self._refuse(record, result.reason, result.message, "fold")
             return
@@ -247,6 +276,38 @@ class _Pass:
     def _await_wake(self, case: Case) -> None:
         if case.wake_ms is not None:
             heappush(self._due, (case.wake_ms, case.borrower_id))
+
+    # --- rules that fail ----------------------------------------------------------------------------------------------
+
+    def put_back(self) -> None:
+        """Undo what this pass has done to the cases kept: it is thrown away."""
+        if self._kept is not None:
+            self._kept.reopen(self._cases)
+
+    def _stumble(self, case: Case | None, place: Place, error: Exception, topic: str, offset: int) -> None:
+        """Note a failure; the rest of its borrower's events is not looked at in this pass, which leads to nothing."""
+        if case is None or not is_a_rules(error):
+            raise error
+        self.stumbled[place] = stumble_of(error, topic, offset)
+        case.borrower.facts.quarantine = STUMBLED
+        case.wake_ms = None
+
+    def _fold_or_quarantine(self, order_ms: int, topic: str, record: Record) -> None:
+        """Fold an event, unless it is one on which a rule fails."""
+        failure = self._failing.get((topic, record.offset, ""))
+        if failure is None:
+            self._fold_borrower_event(order_ms, topic, record)
+            return
+        event = decode(topic, record.key, record.value, record.timestamp)
+        assert isinstance(event, BorrowerEvent), "a rule can fail on an event alone"
+        cause = Cause(topic=topic, partition=record.partition, offset=record.offset, event_id=event.event_id)
+        clock_ms = self._task.clock_ms
+        self._quarantine(self._open(event.borrower_id), failure, cause, event.at_ms if clock_ms is None else clock_ms)
+        self._refuse(record, "quarantined", f"a rule failed twice on it: {failure.what}", "fold")
+
+    def _quarantine(self, case: Case, failure: Failure, cause: Cause, as_of_ms: int) -> None:
+        enter(case, failure, Emitter(self._folded.outputs, self._judge.ref, case.borrower_id, cause, as_of_ms))
+        self._folded.quarantined.append(failure)
 
     # --- events before their loan -------------------------------------------------------------------------------------
 
@@ -333,12 +394,23 @@ class _Pass:
             case = self._open(borrower_id)
             if case.wake_ms != wake_ms:
                 continue
-            case.touched = True
-            self._expire_parked(case, wake_ms)
-            self._judge.judge(case, wake_ms, cause, self._folded.outputs, self._task)
-            self._await_wake(case)
+            place = ("", wake_ms, borrower_id)
+            failure = self._failing.get(place)
+            if failure is not None:
+                self._quarantine(case, failure, cause, wake_ms)
+                continue
+            try:
+                self._wake(case, wake_ms, cause)
+            except Exception as error:
+                self._stumble(case, place, error, CONTROL, sweep.offset)
         more = self._bound is not None and self._bound[0] <= sweep.at_ms
         self._task.sweep = sweep if more else None
+
+    def _wake(self, case: Case, wake_ms: int, cause: Cause) -> None:
+        case.touched = True
+        self._expire_parked(case, wake_ms)
+        self._judge.judge(case, wake_ms, cause, self._folded.outputs, self._task)
+        self._await_wake(case)
 
     def _activate(self, event: PolicyActivated) -> str | None:
         """Put a recorded policy in force; why not, where it is refused."""

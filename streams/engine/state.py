@@ -38,8 +38,19 @@ class Parked(Struct, array_like=True, gc=False):
     parked_ms: int
 
 
+class Quarantine(Struct, array_like=True, gc=False):
+    """Why nothing is folded for a borrower any more: the rule that failed (`what`), at the event `event_id` (of its
+    own, or the tick of a wake-up), as of `since_ms`; `request_id` is the review that was asked for."""
+
+    since_ms: int
+    event_id: str
+    request_id: str
+    what: str
+
+
 class Facts(Struct, array_like=True):
-    """`seen` holds the ids of recent events, packed (see `find_seen`); `fraud_event_id` is what confirmed fraud."""
+    """`seen` holds the ids of recent events, packed (see `find_seen`); `fraud_event_id` is what confirmed fraud;
+    `quarantine` is None but for a borrower on whom a rule has failed."""
 
     profile: Profile | None = None
     loans: dict[str, Loan] = field(default_factory=dict)
@@ -47,6 +58,7 @@ class Facts(Struct, array_like=True):
     seen: bytes = b""
     parked: list[Parked] = field(default_factory=list)
     fraud_event_id: str | None = None
+    quarantine: Quarantine | None = None
 
 
 class Borrower(Struct, array_like=True):

@@ -32,6 +32,7 @@ from streams.worker.clock import Clock
 from streams.worker.commitlog import CommitLogError
 from streams.worker.observer import Observer
 from streams.worker.producer import Superseded
+from streams.worker.refusals import Poisoned, PoisonLimit
 from streams.worker.takeover import Owned, Takeover, TakeoverError
 from streams.worker.task import FoldEngine, HandoverError, Limits, Refusing, Task
 from streams.worker.transport import ChunkApp
@@ -43,7 +44,7 @@ _LAG_EVERY_S = 5.0
 _GRACE_S = 3.0
 _STOP_S = 10.0
 GC_THRESHOLDS = (100_000, 50, 100)
-_TOLD = (Superseded, StoreError, CommitLogError, TakeoverError, HandoverError, Refusing, ConfigError)
+_TOLD = (Superseded, StoreError, CommitLogError, TakeoverError, HandoverError, Refusing, Poisoned, ConfigError)
 """Exceptions whose message says all there is to say; any other is logged with its stack."""
 
 log = structlog.get_logger(__name__)
@@ -160,7 +161,8 @@ class Worker:
         log.info("tasks assigned", tasks=numbers)
         self._observer.assigned(numbers)
         cases = self._settings.cached_borrowers // max(len(numbers), 1)
-        limits = Limits(self._settings.chunk_records, self._settings.chunk_ms / 1000, cases)
+        chosen = self._settings
+        limits = Limits(chosen.chunk_records, chosen.chunk_ms / 1000, cases, PoisonLimit.of(chosen))
         for number in numbers:
             store = self._store_of(number)
             task = self._tasks[number] = Task(

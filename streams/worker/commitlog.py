@@ -49,7 +49,8 @@ class CommitRecord(Struct, frozen=True, array_like=True):
     `seq` rises by one per record of a task. `incarnation` names the log: coined by its first claim and copied into
     every later record. `positions` maps each input topic to where reading goes on. `changed`, `wakes` and `task` as
     in `streams.store.contract.Change`; `task` None leaves it as it was. A claim repeats the positions of the record
-    before it, so that the newest record always tells them.
+    before it, so that the newest record always tells them; likewise `refused`, what was refused lately (see
+    `streams.worker.refusals`).
     """
 
     kind: Kind
@@ -59,6 +60,7 @@ class CommitRecord(Struct, frozen=True, array_like=True):
     changed: dict[str, bytes] = field(default_factory=dict)
     wakes: dict[str, int | None] = field(default_factory=dict)
     task: bytes | None = None
+    refused: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def change(self, first: int, last: int) -> Change:
         """What a store copies of this record, whose parts stand at the offsets `first` to `last`."""
@@ -95,6 +97,7 @@ class _Body(Struct, array_like=True):
     changed: dict[str, bytes]
     wakes: dict[str, int | None]
     task: bytes | None
+    refused: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class _Head(NamedTuple):
@@ -214,7 +217,7 @@ class Reader:
             task = None if body.task is None else unseal("", body.task)
         except BrokenSeal:
             raise self._error(offset, "a state in it does not match its checksum") from None
-        return CommitRecord(body.kind, seq, body.incarnation, body.positions, changed, body.wakes, task)
+        return CommitRecord(body.kind, seq, body.incarnation, body.positions, changed, body.wakes, task, body.refused)
 
     def _error(self, offset: int, what: str) -> CommitLogError:
         return CommitLogError(f"commit log of task {self._partition}, offset {offset}: {what}")
@@ -228,6 +231,7 @@ def _pack(record: CommitRecord) -> bytes:
         {name: seal(name, state) for name, state in record.changed.items()},
         record.wakes,
         None if record.task is None else seal("", record.task),
+        record.refused,
     )
     return bytes(cramjam.zstd.compress(_body_encoder.encode(body), level=1))
 

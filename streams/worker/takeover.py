@@ -152,7 +152,9 @@ class Takeover:
             record, previous = CommitRecord("claim", _FIRST_SEQ, uuid.uuid4().hex), ORIGIN
         else:
             before = last.record
-            record = CommitRecord("claim", before.seq + 1, before.incarnation, positions=before.positions)
+            record = CommitRecord(
+                "claim", before.seq + 1, before.incarnation, positions=before.positions, refused=before.refused
+            )
             previous = last.digest
         encoded = encode(record, previous)
         parts = [Message(COMMITS, commits.partition, None, value) for value in encoded.values]

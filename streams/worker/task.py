@@ -28,6 +28,7 @@ from streams.worker.commitlog import CommitRecord, Committed, Position, encode
 from streams.worker.deadletter import dead_letter_message
 from streams.worker.observer import Observer, Stage
 from streams.worker.producer import Ambiguous, Message, Refused
+from streams.worker.refusals import PoisonLimit, counted
 from streams.worker.takeover import Owned
 from streams.worker.transport import Fetched
 
@@ -91,11 +92,12 @@ class HandoverError(Exception):
 
 class Limits(NamedTuple):
     """`records` in one chunk at most, `fill_s` for how long one may wait to fill while a topic is behind, `cases` for
-    how many borrowers the opened state is kept between chunks."""
+    how many borrowers the opened state is kept between chunks, `poison` for how much may be refused."""
 
     records: int
     fill_s: float
     cases: int
+    poison: PoisonLimit
 
 
 class _Source:
@@ -371,6 +373,7 @@ class Task:
             began = time.monotonic()
             folded = self._engine.fold(self._state, chunk, loaded.blobs, loaded.due, self._cases)
             self._adapt(time.monotonic() - began, folded.taken)
+        refused = counted(self._committed.record.refused, chunk, folded, self._limits.poison, self.partition)
         positions = self._positions_after(chunk, folded.taken)
         record = CommitRecord(
             "chunk",
@@ -380,6 +383,7 @@ class Task:
             changed=folded.changed,
             wakes=folded.wakes,
             task=pack_task(folded.task),
+            refused=dict(refused),
         )
         applied = self._committed.last
         with self._timed("commit"):
@@ -439,6 +443,15 @@ class Task:
         self.progress_s = time.monotonic()
         self._refusals = 0
         self._pause_s = _PAUSE_LEAST_S
+        for failure in folded.quarantined:
+            log.error(
+                "a rule failed twice: its borrower is in quarantine",
+                task=self.partition,
+                topic=failure.topic,
+                offset=failure.offset,
+                because=failure.what,
+                stack=failure.stack,
+            )
         self._observer.chunk_done(self.partition, folded.taken, folded)
         newest = max(order_ms for _, order_ms in self._positions.values())
         self._observer.watermark(self.partition, folded.task.clock_ms, newest)

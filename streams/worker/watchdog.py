@@ -2,6 +2,9 @@
 
 A consumer that slowly dies looks idle from inside. So work that stands still, and an event loop that stands still,
 end the process with the stacks of all threads on stderr; the supervisor starts it anew.
+
+A thread of Python needs the interpreter's lock, and what holds up the loop may hold that too (one regular expression
+suffices). So behind it there is a timer of `faulthandler`, which needs no lock; it knows no exit code but 1.
 """
 
 import faulthandler
@@ -13,6 +16,8 @@ from collections.abc import Callable
 
 STALLED_EXIT = 70
 STUCK_S = 5.0
+_LOCKED_TIMES = 4
+"""How many times as long the loop may not turn before the timer ends the process."""
 _CHECK_S = 0.5
 
 
@@ -29,6 +34,7 @@ class Watchdog:
         self._stall_s = stall_s
         self._stuck_s = stuck_s
         self._end = _end_process if end is None else end
+        self._has_timer = end is None
         self._beat_s = time.monotonic()
         self._stalled_s = 0.0
         self._stopped = threading.Event()
@@ -36,15 +42,23 @@ class Watchdog:
 
     def start(self) -> None:
         self._thread.start()
+        self._wind_up()
 
     def beat(self, stalled_s: float) -> None:
         """Called from the event loop, several times in `stuck_s`: it turns, and work has not got on for
         `stalled_s`."""
         self._stalled_s = stalled_s
         self._beat_s = time.monotonic()
+        self._wind_up()
 
     def stop(self) -> None:
         self._stopped.set()
+        if self._has_timer:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _wind_up(self) -> None:
+        if self._has_timer and self._thread.is_alive() and not self._stopped.is_set():
+            faulthandler.dump_traceback_later(self._stuck_s * _LOCKED_TIMES, exit=True, file=sys.stderr)
 
     def _watch(self) -> None:
         checked_s = time.monotonic()

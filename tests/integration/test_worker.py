@@ -9,11 +9,13 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from schemas.topics import DLQS, INPUTS
+from streams.engine.order import LogRecord
+from streams.worker.watchdog import STALLED_EXIT
 from tests.integration.rig import SESSION_S, Rig, expected, recording
 from tests.parts import wait_until
 from tests.parts.kafka import Kafka
 from tests.parts.redis import OwnRedis
-from tests.worker.echo import BAD
+from tests.worker.echo import BAD, HANG
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
 
@@ -122,6 +124,23 @@ def test_a_zombie_writes_nothing(make_rig: Callable[..., Rig]) -> None:
     assert zombie.wait() == 1
     assert "task" in zombie.log
     assert rig.outputs() == wanted
+
+
+def test_a_fold_that_hangs_ends_the_process_and_tells_no_content(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(1)
+    hanging = b"b0007", HANG + b" 4711.00 CNY"
+    records = [LogRecord("logins", 0, n, 1_000 + n, *(hanging if n == 150 else (b"b1", b"{}"))) for n in range(200)]
+    rig.produce(records)
+    worker = rig.start(echo={"ECHO_HANGS": "1"})
+    assert worker.wait() == STALLED_EXIT
+    assert "the event loop has stood still" in worker.log
+    assert "in fold" in worker.log
+    assert "4711" not in worker.log
+    assert "b0007" not in worker.log
+    assert len(rig.outputs()[0]) < 200
+    rig.start()
+    rig.wait_for_outputs(200)
+    assert rig.outputs() == expected(records, 1)
 
 
 def test_one_worker_at_a_time_writes_the_ticks(make_rig: Callable[..., Rig]) -> None:

@@ -12,12 +12,14 @@ from streams.store.memory import MemoryStore
 from streams.worker.commitlog import ORIGIN, CommitRecord, Committed, Reader, encode
 from streams.worker.observer import Silent
 from streams.worker.producer import Message, TransactionError
+from streams.worker.refusals import PoisonLimit
 from streams.worker.takeover import Owned
 from streams.worker.task import FoldEngine, Limits, Task
 from streams.worker.transport import Fetched
 
 TOPICS = ("control", "logins", "repayments")
 PARTITION = 3
+POISON = PoisonLimit(window=1_000, share=0.5, least=10, quarantines=2)
 
 
 class Log:
@@ -101,7 +103,7 @@ class Bench:
             engine,
             self.inlet,
             Silent(),
-            Limits(records, 0.0, 0),
+            Limits(records, 0.0, 0, POISON),
             TOPICS,
             self._take,
             self.failures.append,
@@ -113,7 +115,8 @@ class Bench:
         if last is None:
             record, previous = CommitRecord("claim", 1, "log"), ORIGIN
         else:
-            record = CommitRecord("claim", last.record.seq + 1, "log", positions=last.record.positions)
+            before = last.record
+            record = CommitRecord("claim", before.seq + 1, "log", positions=before.positions, refused=before.refused)
             previous = last.digest
         encoded = encode(record, previous)
         await self.log.commit((), [Message(COMMITS, PARTITION, None, value) for value in encoded.values])
@@ -132,9 +135,11 @@ class Bench:
         self.task.start()
         await self.until(lambda: self.task.ready)
 
-    def feed(self, topic: str, offsets: range, *, end: int | None = None, key: bytes = b"b") -> None:
+    def feed(
+        self, topic: str, offsets: range, *, end: int | None = None, key: bytes = b"b", value: bytes = b"good"
+    ) -> None:
         """Let a fetch bring the records at `offsets` (their timestamps are ten times that); the topic ends at `end`."""
-        records = [LogRecord(topic, PARTITION, offset, offset * 10, key, b"%d" % offset) for offset in offsets]
+        records = [LogRecord(topic, PARTITION, offset, offset * 10, key, value) for offset in offsets]
         reached = offsets.stop if end is None else end
         self.task.deliver(Fetched(topic, PARTITION, self.inlet.session, offsets.start, offsets.stop, reached, records))
 

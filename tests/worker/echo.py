@@ -21,6 +21,7 @@ from streams.worker.observer import Silent
 
 OUTPUT = "early-warnings"
 BAD = b"bad"
+HANG = b"hang"
 
 
 class Needs(NamedTuple):
@@ -32,10 +33,12 @@ class Echo:
     """Puts out one message per record: its place, and the count of its borrower, which lives in the borrower's state.
 
     A record without a key belongs to no borrower, one with the value BAD is a dead letter. `pause_s` makes a fold slow.
-    `every` puts out only each n-th record of a borrower.
+    `every` puts out only each n-th record of a borrower. Where it `hangs`, a record with a value that begins with HANG
+    is never done.
     """
 
-    def __init__(self, pause_s: float = 0.0, every: int = 1) -> None:
+    def __init__(self, pause_s: float = 0.0, every: int = 1, hangs: bool = False) -> None:
+        self._hangs = hangs
         self._pause_s = pause_s
         self._every = every
 
@@ -56,6 +59,8 @@ class Echo:
             if record.value == BAD:
                 folded.dead_letters.append(DeadLetter(record, "malformed_json", "not JSON", "decode"))
                 continue
+            if self._hangs and (record.value or b"").startswith(HANG):
+                time.sleep(3_600)
             borrower = (record.key or b"").decode()
             count = counts.get(borrower)
             if count is None:
@@ -74,7 +79,8 @@ class Echo:
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    echo = Echo(float(os.environ.get("ECHO_PAUSE_S", "0")), int(os.environ.get("ECHO_EVERY", "1")))
+    env = os.environ
+    echo = Echo(float(env.get("ECHO_PAUSE_S", "0")), int(env.get("ECHO_EVERY", "1")), env.get("ECHO_HANGS") == "1")
     return run_with(load_settings(), lambda _: echo, Silent())
 
 

@@ -32,6 +32,23 @@ a_fold_that_hangs()
     assert "in a_fold_that_hangs" in done.stderr
 
 
+def test_a_process_that_holds_the_interpreter_ends_too() -> None:
+    program = """
+import re
+from streams.worker.watchdog import Watchdog
+def a_rule_that_hangs():
+    re.match("(a|aa)+$", "a" * 200 + "b")
+watchdog = Watchdog(stall_s=60, stuck_s=0.2)
+watchdog.start()
+watchdog.beat(0)
+a_rule_that_hangs()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 1
+    assert "Timeout" in done.stderr
+    assert "in a_rule_that_hangs" in done.stderr
+
+
 def test_stopped_it_lets_the_process_live() -> None:
     ended: list[str] = []
     watchdog = Watchdog(stall_s=60, stuck_s=0.1, end=ended.append)
