@@ -91,6 +91,7 @@ def _told() -> tuple[type[Exception], ...]:
     from streams.config import ConfigError
     from streams.engine.state import StateError
     from streams.policy.loader import PolicyError
+    from streams.replay.audit.report import AuditError
     from streams.replay.explain import ExplainError
     from streams.replay.manifest import RecordingError
     from streams.store.contract import StoreError
@@ -102,7 +103,16 @@ def _told() -> tuple[type[Exception], ...]:
     from streams.worker.topics import BrokerError
 
     of_policy_and_recordings = (ConfigError, StateError, PolicyError, ExplainError, RecordingError)
-    of_tasks = (StoreError, CommitLogError, TakeoverError, TransactionError, OwnedError, TaskError, BrokerError)
+    of_tasks = (
+        AuditError,
+        StoreError,
+        CommitLogError,
+        TakeoverError,
+        TransactionError,
+        OwnedError,
+        TaskError,
+        BrokerError,
+    )
     return of_policy_and_recordings + of_tasks
 
 
@@ -245,6 +255,54 @@ def rebuild(
         else:
             for one in rebuilt.tasks:
                 print(one.line)
+
+
+@app.command()
+def audit(
+    broker: _Broker = None,
+    tasks: _Tasks = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", help="From this offset of the commit log, or this moment (ISO 8601), on."),
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Up to before this offset or moment.")] = None,
+    policy: Annotated[str | None, typer.Option(help="The policy that the workers were started with.")] = None,
+    show_borrowers: Annotated[
+        bool, typer.Option("--show-borrowers", help="Name the borrower of each difference: personal data.")
+    ] = False,
+    as_json: _Json = False,
+) -> None:
+    """Make commits again with the engine, and compare: states, outputs, dead letters, and what Redis holds now.
+
+    Changes nothing, and may run beside workers. The exit code is 1 if anything differs. Outputs are read committed, as
+    consumers downstream must.
+    """
+    from streams.policy.loader import load
+    from streams.replay.audit import run as auditing
+    from streams.replay.audit.report import Audit
+    from streams.replay.progress import progress
+    from streams.worker.tasklogs import choose_tasks
+
+    settings = _quiet(_settings(broker=broker, policy=policy))
+    wanted = auditing.parse_range(since, until)
+    told = Audit()
+
+    async def run() -> None:
+        chosen = await choose_tasks(settings, tasks or ())
+        with progress("auditing", await auditing.offsets(settings, chosen)) as advance:
+            await auditing.audit(settings, load(settings.policy), chosen, wanted, told, advance)
+
+    try:
+        asyncio.run(run())
+    finally:
+        if not show_borrowers:
+            told = told.without_borrowers()
+        if as_json:
+            _print_json(told)
+        else:
+            for line in told.lines():
+                print(line)
+    raise typer.Exit(1 if told.differences else 0)
 
 
 @config.command("show")

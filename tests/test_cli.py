@@ -41,8 +41,8 @@ def recording(tmp_path: Path) -> Path:
 
 
 COMMANDS = (
-    "demo", "worker", "doctor", "rebuild", "config show", "topics create", "topics check", "simulate", "record",
-    "produce", "replay", "explain", "import uci-credit", "policy lint", "schemas export", "schemas check",
+    "demo", "worker", "doctor", "rebuild", "audit", "config show", "topics create", "topics check", "simulate",
+    "record", "produce", "replay", "explain", "import uci-credit", "policy lint", "schemas export", "schemas check",
 )  # fmt: skip
 
 
@@ -85,6 +85,7 @@ def test_version(run: Any) -> None:
         (["simulate"], 2, "either --out or --broker"),
         (["simulate", "--out", "o", "--rate", "5"], 2, "--rate goes with --broker"),
         (["record", "--out", "o", "--from", "monday"], 1, "--from monday"),
+        (["audit", "--from", "monday"], 1, "--from monday"),
         (["policy", "lint", "none.yaml"], 1, "none.yaml"),
         (["import", "uci-credit", "none.csv", "--out", "o"], 1, "none.csv"),
     ],

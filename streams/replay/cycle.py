@@ -5,7 +5,7 @@ chunk ends; it is the same as from a worker, whose ranges the commit log tells w
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 
 from schemas.topics import COMMITS, INPUTS
@@ -49,22 +49,44 @@ class LocalTask:
         """The packed state of a borrower, None if it has none."""
         return self._states.get(borrower_id)
 
+    def borrowers(self) -> Iterable[str]:
+        """Everybody who has a state."""
+        return self._states.keys()
+
+    def wakes(self) -> Mapping[str, int]:
+        """The next wake-up of everybody who has one, in epoch ms."""
+        return self._moments
+
     def _pass(self, chunk: Sequence[Ordered]) -> Folded:
+        folded, due = self.fold_once(chunk)
+        self.keep(folded.changed, folded.wakes, folded.task, due)
+        return folded
+
+    def fold_once(self, chunk: Sequence[Ordered]) -> tuple[Folded, list[Wake]]:
+        """Fold in one pass and leave the state as it was; `keep` must follow, with the wake-ups returned."""
         needs = self.engine.needs(self.task, chunk, self._cases)
         due = [] if needs.due_until_ms is None else self._take_due(needs.due_until_ms)
         states = self._states
         blobs = {name: states.get(name) for name in needs.borrowers}
         for _, name in due:
             blobs[name] = states[name]
-        folded = self.engine.fold(self.task, chunk, blobs, due, self._cases)
-        states.update(folded.changed)
-        for name, moment in folded.wakes.items():
+        return self.engine.fold(self.task, chunk, blobs, due, self._cases), due
+
+    def keep(
+        self, changed: Mapping[str, bytes], wakes: Mapping[str, int | None], task: TaskState, due: Sequence[Wake] = ()
+    ) -> None:
+        """Take over what a pass has changed, or what is said to have changed instead (see `reopen`)."""
+        self._states.update(changed)
+        for name, moment in wakes.items():
             self._wake(name, moment)
         for moment, name in due:
             if self._moments.get(name) == moment:
                 heappush(self._wakes, (moment, name))
-        self.task = folded.task
-        return folded
+        self.task = task
+
+    def reopen(self) -> None:
+        """Forget what passes have opened: something else than they came to was kept."""
+        self._cases = Cases(CASES_KEPT)
 
     def _take_due(self, until_ms: int) -> list[Wake]:
         wakes, moments = self._wakes, self._moments

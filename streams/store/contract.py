@@ -19,6 +19,8 @@ from streams.engine.chunk import Wake
 
 SCHEMA = 1
 """Version of the layout of a task's state in the store."""
+LOOK_STATES = 1_000
+"""Most borrowers in one `look`."""
 
 
 class StoreError(Exception):
@@ -93,6 +95,15 @@ class Loaded(Struct, frozen=True):
     due: list[Wake]
 
 
+class Looked(Struct, frozen=True):
+    """Answer of `look`: state and next wake-up of each borrower asked for (None: has none), and the number of all
+    wake-ups there are."""
+
+    states: dict[str, bytes | None]
+    wakes: dict[str, int | None]
+    wake_count: int
+
+
 class Store(Protocol):
     """The state of one task. Every method may raise `Unavailable`."""
 
@@ -140,6 +151,9 @@ class Store(Protocol):
             Fenced: a later claim is held.
             Stale: this claim is not known.
         """
+
+    async def look(self, fence: int, applied: int, borrowers: Sequence[str]) -> Looked:
+        """States and wake-ups of at most `LOOK_STATES` borrowers, for audits. Raises as `load` does."""
 
     def borrowers(self) -> AsyncIterator[str]:
         """Every borrower that has a state, in no order, a few maybe twice; for audits, while nothing is applied."""

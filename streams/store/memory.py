@@ -4,7 +4,7 @@ from bisect import bisect_left, insort
 from collections.abc import AsyncIterator, Sequence
 
 from streams.engine.chunk import Wake
-from streams.store.contract import SCHEMA, Change, Fenced, Foreign, Loaded, Meta, Stale
+from streams.store.contract import SCHEMA, Change, Fenced, Foreign, Loaded, Looked, Meta, Stale
 
 
 class MemoryStore:
@@ -66,6 +66,11 @@ class MemoryStore:
     async def task_blob(self, fence: int, applied: int) -> bytes | None:
         self._check_at(fence, applied)
         return self._task
+
+    async def look(self, fence: int, applied: int, borrowers: Sequence[str]) -> Looked:
+        self._check_at(fence, applied)
+        states = {name: self._states.get(name) for name in borrowers}
+        return Looked(states, {name: self._moments.get(name) for name in borrowers}, len(self._moments))
 
     async def wipe(self, fence: int) -> None:
         self._check(fence, None)

@@ -41,6 +41,7 @@ from streams.store.contract import (
     Fenced,
     Foreign,
     Loaded,
+    Looked,
     Meta,
     Stale,
     StoreError,
@@ -55,7 +56,9 @@ _WIPE_KEYS = 1_000
 _RETRIES = 3
 _OLDEST = (7, 0)
 
-_SCRIPTS = {name: (Path(__file__).parent / f"{name}.lua").read_text() for name in ("claim", "apply", "load", "wipe")}
+_SCRIPTS = {
+    name: (Path(__file__).parent / f"{name}.lua").read_text() for name in ("claim", "apply", "load", "look", "wipe")
+}
 
 _REBUILD = "wipe it and copy it again from the commit log"
 _CHOOSE = "choose another app_id or Redis database, or delete the application's keys"
@@ -239,6 +242,12 @@ class RedisStore:
             "load", fence, applied, [self._meta, self._wakes, self._task], [fence, applied, "", 0, self._prefix]
         )
         return self._unseal([""], states)[""]
+
+    async def look(self, fence: int, applied: int, borrowers: Sequence[str]) -> Looked:
+        keys = [self._meta, self._wakes, *(self._prefix + name for name in borrowers)]
+        _, states, moments, count = await self._run("look", fence, applied, keys, [fence, applied, *borrowers])
+        wakes = {name: _number(moment) for name, moment in zip(borrowers, moments, strict=True)}
+        return Looked(self._unseal(borrowers, states), wakes, count)
 
     async def wipe(self, fence: int) -> None:
         batch = [self._task, self._wakes]

@@ -195,3 +195,16 @@ async def test_thousands_of_borrowers_at_once(store: Store, monkeypatch: pytest.
     gone: dict[str, int | None] = dict.fromkeys(names[:11_000])
     await store.apply(10, 11, Change(12, 12, wakes=gone))
     assert (await store.load(10, 12, [], 20_000, 20_000)).due == [(n, names[n]) for n in range(11_000, 12_001)]
+
+
+async def test_a_look_tells_states_and_wakes_at_one_commit(store: Store) -> None:
+    await claimed(store)
+    far = 253_402_300_799_999
+    await store.apply(10, 10, Change(11, 11, {"a": b"1", "b": b"2"}, {"a": far, "c": 7}))
+    looked = await store.look(10, 11, ["a", "b", "c", "d"])
+    assert looked.states == {"a": b"1", "b": b"2", "c": None, "d": None}
+    assert looked.wakes == {"a": far, "b": None, "c": 7, "d": None}
+    assert looked.wake_count == 2
+    assert (await store.look(10, 11, [])).wake_count == 2
+    with pytest.raises(Stale):
+        await store.look(10, 10, ["a"])
