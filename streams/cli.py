@@ -283,8 +283,8 @@ def audit(
     from streams.replay.progress import progress
     from streams.worker.tasklogs import choose_tasks
 
-    settings = _quiet(_settings(broker=broker, policy=policy))
     wanted = auditing.parse_range(since, until)
+    settings = _quiet(_settings(broker=broker, policy=policy))
     told = Audit()
 
     async def run() -> None:
