@@ -56,9 +56,14 @@ class Sweep(Struct, array_like=True):
 
 
 class PolicyInForce(Struct, array_like=True):
+    """`serial` is the number of its activation in this task, `was_shadow` that of the activation under which it ran as
+    a shadow before it went live (None if it did not)."""
+
     policy_id: str
     digest: str
     body: str
+    serial: int = 0
+    was_shadow: int | None = None
 
 
 class TaskState(Struct, array_like=True):
@@ -77,6 +82,10 @@ class TaskState(Struct, array_like=True):
     loans: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     levels: dict[str, int] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
+    shadows: list[PolicyInForce] = field(default_factory=list)
+    """Policies that run beside the live one, in the order of their activation."""
+    activations: int = 0
+    """How many activations have put a policy in force here."""
 
 
 class Folded(Struct):

@@ -38,6 +38,8 @@ ARREARS_FEATURES = frozenset(
 class Judge:
     """One policy's judgement. It keeps no state of any borrower."""
 
+    emitter: type[Emitter] = Emitter
+
     def __init__(self, compiled: Compiled) -> None:
         self.compiled = compiled
         self.policy = compiled.policy
@@ -58,7 +60,7 @@ class Judge:
         borrower = case.borrower
         standing = borrower.standing
         day = self.calendar.day(as_of_ms)
-        emitter = Emitter(outputs, self.ref, case.borrower_id, cause, as_of_ms)
+        emitter = self.emitter(outputs, self.ref, case.borrower_id, cause, as_of_ms)
         if any(delinquency.learns_past(loan, day) for loan in borrower.facts.loans.values()):
             case.retroactive = True
         every = self._loan_views(borrower, day, emitter, task)
@@ -169,7 +171,7 @@ class Judge:
             standing = reported.get(loan.loan_id)
             if standing is None:
                 standing = reported[loan.loan_id] = LoanStanding()
-            bucket = bisect_right(self.compiled.bucket_starts, position.managed) - 1
+            bucket = self.policy.buckets[bisect_right(self.compiled.bucket_starts, position.managed) - 1].name
             if bucket != standing.bucket and not position.ended:
                 self._report_bucket(loan, position, standing.bucket, bucket, emitter)
             balance_minor, counted = sum(position.outstanding), not position.ended
@@ -182,25 +184,23 @@ class Judge:
             views.append(LoanView(loan, position, standing))
         return views
 
-    def _count_loan(self, task: TaskState, currency: str, bucket: int, loans: int, balance_minor: int) -> None:
-        by_bucket = task.loans.setdefault(currency, {})
-        pair = by_bucket.setdefault(self.policy.buckets[bucket].name, [0, 0])
+    def _count_loan(self, task: TaskState, currency: str, bucket: str, loans: int, balance_minor: int) -> None:
+        pair = task.loans.setdefault(currency, {}).setdefault(bucket, [0, 0])
         pair[0] += loans
         pair[1] += balance_minor
 
     def _report_bucket(
-        self, loan: Loan, position: Position, from_bucket: int, to_bucket: int, emitter: Emitter
+        self, loan: Loan, position: Position, from_bucket: str, to_bucket: str, emitter: Emitter
     ) -> None:
-        name = self.policy.buckets[to_bucket].name
         emitter.emit(
             DELINQUENCY,
             outbound.BucketChanged,
-            name,
+            to_bucket,
             loan_id=loan.loan_id,
             product=loan.product,
             pool_id=loan.pool_id or None,
-            from_bucket=self.policy.buckets[from_bucket].name,
-            to_bucket=name,
+            from_bucket=from_bucket,
+            to_bucket=to_bucket,
             dpd=outbound.DpdCounters(
                 contractual=position.contractual, managed=position.managed, material=position.material
             ),

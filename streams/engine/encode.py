@@ -36,9 +36,7 @@ class Emitter:
 
     def emit(self, topic: str, event: type[outbound.BorrowerEvent], detail: str, **fields: Any) -> str:
         """Encode one event and return its id. `detail` is what it leads to, for metrics."""
-        kind = str(event.__struct_config__.tag)
-        event_id = derived_id(self.cause, self.borrower_id, kind, self.as_of_ms, self._ordinal)
-        self._ordinal += 1
+        event_id = self._next_id(event)
         message = event(
             event_id=event_id,
             at_ms=self.as_of_ms,
@@ -47,5 +45,13 @@ class Emitter:
             borrower_id=self.borrower_id,
             **fields,
         )
+        kind = str(event.__struct_config__.tag)
         self.outputs.append(Output(topic, self.borrower_id.encode(), outbound.encode(message), kind, detail))
         return event_id
+
+    def _next_id(self, event: type[outbound.BorrowerEvent]) -> str:
+        ordinal, self._ordinal = self._ordinal, self._ordinal + 1
+        return self._derived(str(event.__struct_config__.tag), ordinal)
+
+    def _derived(self, kind: str, ordinal: int) -> str:
+        return derived_id(self.cause, self.borrower_id, kind, self.as_of_ms, ordinal)

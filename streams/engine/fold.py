@@ -17,6 +17,7 @@ from msgspec import Struct, structs
 from schemas.inbound import BorrowerEvent, PolicyActivated, Tick
 from schemas.outbound import Cause
 from schemas.partitioning import partition_of
+from streams.engine.activation import activate
 from streams.engine.calendar import DAY_MS
 from streams.engine.cases import Case, Cases
 from streams.engine.chunk import SWEEP_LIMIT, DeadLetter, Failure, Folded, PolicyInForce, Sweep, TaskState, Wake
@@ -27,9 +28,10 @@ from streams.engine.ingest import TAKEN, Ingest, Parking
 from streams.engine.journal import Duplicate, Refused
 from streams.engine.order import LogRecord, Ordered, Record
 from streams.engine.quarantine import STUMBLED, Place, Stumble, Stumbles, enter, is_a_rules, leave, lifts, stumble_of
+from streams.engine.shadows import Policies, ShadowJudge
 from streams.engine.state import Parked, find_seen, forget_seen, note_seen, pack, seen_key
 from streams.policy import loader
-from streams.policy.compiler import compile_policy
+from streams.policy.compiler import Compiled, compile_policy
 from streams.policy.model import Policy
 
 CONTROL = "control"
@@ -59,6 +61,7 @@ class Engine:
         self._partitions = partitions
         self._recorded_policies = recorded_policies
         self._judges: dict[str, Judge] = {self._initial.digest: Judge(self._initial)}
+        self._shadow_judges: dict[str, ShadowJudge] = {}
 
     def judge_of(self, task: TaskState) -> Judge:
         """The judge of the policy in force in `task`."""
@@ -66,9 +69,25 @@ class Engine:
             return self._judges[self._initial.digest]
         judge = self._judges.get(task.live.digest)
         if judge is None:
-            judge = Judge(compile_policy(loader.loads(task.live.body, f"policy {task.live.policy_id}")))
-            self._judges[task.live.digest] = judge
+            judge = self._judges[task.live.digest] = Judge(_compiled(task.live))
         return judge
+
+    def judge_by(self, digest: str) -> Judge | None:
+        """The judge of a policy that was live in a task of this engine, None for any other."""
+        return self._judges.get(digest)
+
+    def policies_of(self, task: TaskState) -> Policies:
+        """The judges of the policies in force in `task`: the live one and its shadows."""
+        live = self.judge_of(task)
+        if not self._recorded_policies:
+            return Policies(live)
+        shadows: list[tuple[int, ShadowJudge]] = []
+        for policy in task.shadows:
+            judge = self._shadow_judges.get(policy.digest)
+            if judge is None:
+                judge = self._shadow_judges[policy.digest] = ShadowJudge(_compiled(policy))
+            shadows.append((policy.serial, judge))
+        return Policies(live, shadows, None if task.live is None else task.live.was_shadow)
 
     def needs(self, task: TaskState, chunk: Sequence[Ordered], cases: Cases | None = None) -> Needs:
         """What `fold` of the same arguments has to be given: nothing of a borrower that `cases` holds."""
@@ -135,7 +154,8 @@ class _Pass:
         self._failing = failing
         self._engine = engine
         self._task = _copy(task)
-        self._judge = engine.judge_of(task)
+        self._policies = engine.policies_of(task)
+        self._judge = self._policies.live
         self._ingest = Ingest(self._judge.policy.facts, self._judge.calendar)
         self._blobs = blobs
         self._partitions = partitions
@@ -266,11 +286,11 @@ class _Pass:
         clock_ms = self._task.clock_ms
         if clock_ms is None:
             case.wake_ms = event.at_ms if case.wake_ms is None else min(case.wake_ms, event.at_ms)
-        elif self._judge.still_stands(case, clock_ms):
+        elif self._policies.still_stand(case, clock_ms):
             return
         else:
             cause = Cause(topic=record.topic, partition=record.partition, offset=record.offset, event_id=event.event_id)
-            self._judge.judge(case, clock_ms, cause, self._folded.outputs, self._task)
+            self._policies.judge(case, clock_ms, cause, self._folded.outputs, self._task)
         self._await_wake(case)
 
     def _await_wake(self, case: Case) -> None:
@@ -409,26 +429,22 @@ class _Pass:
     def _wake(self, case: Case, wake_ms: int, cause: Cause) -> None:
         case.touched = True
         self._expire_parked(case, wake_ms)
-        self._judge.judge(case, wake_ms, cause, self._folded.outputs, self._task)
+        self._policies.wake(case, wake_ms, cause, self._folded.outputs, self._task)
         self._await_wake(case)
 
     def _activate(self, event: PolicyActivated) -> str | None:
         """Put a recorded policy in force; why not, where it is refused."""
-        if not self._recorded_policies or event.mode != "live":
+        if not self._recorded_policies:
             return None
-        try:
-            policy = loader.loads(event.body, f"policy {event.policy_id}")
-        except loader.PolicyError as error:
-            return str(error)
-        if loader.digest(policy) != event.digest or policy.id != event.policy_id:
-            return "digest or policy_id does not belong to the body; activate what was reviewed"
-        if event.author == event.approver:
-            return "author and approver are the same person; have another person approve"
-        if policy.facts != self._judge.policy.facts:
-            return "its facts section differs from the one in force; replay the facts under the new policy instead"
-        self._task.live = PolicyInForce(event.policy_id, event.digest, event.body)
-        self._judge = self._engine.judge_of(self._task)
-        return None
+        refusal = activate(event, self._task, self._judge.policy, self._judge.digest)
+        if refusal is None:
+            self._policies = self._engine.policies_of(self._task)
+            self._judge = self._policies.live
+        return refusal
+
+
+def _compiled(policy: PolicyInForce) -> Compiled:
+    return compile_policy(loader.loads(policy.body, f"policy {policy.policy_id}"))
 
 
 def _record_of(parked: Parked) -> LogRecord:

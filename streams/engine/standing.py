@@ -6,6 +6,9 @@ day, whether it was true when facts arrive late.
 
 from msgspec import Struct, field
 
+CURRENT = "C"
+"""The first bucket of every policy: nothing past due."""
+
 
 class Ground(Struct, array_like=True, gc=False):
     """The terms of one condition that held; 0, False or None where the condition has no such term.
@@ -59,9 +62,10 @@ class LimitDecision(Struct, array_like=True, gc=False):
 
 
 class LoanStanding(Struct, array_like=True, gc=False):
-    """What was last reported of a loan. `offered_day`: the day a plan was offered in the present arrears episode."""
+    """What was last reported of a loan: the bucket by its name, which another policy may give to other days.
+    `offered_day`: the day a plan was offered in the present arrears episode."""
 
-    bucket: int = 0
+    bucket: str = CURRENT
     balance_minor: int = 0
     offered_day: int | None = None
     counted: bool = False

@@ -16,7 +16,7 @@ from streams.engine.loan import Loan
 from streams.engine.profile import Profile
 from streams.engine.standing import Standing
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the packed form. Appending fields with defaults keeps it; any other change raises it, with a migration."""
 SEEN_MAX = 4_096
 """Ids kept for telling duplicates, at most: beyond that the oldest is forgotten (16 bytes each)."""
@@ -61,13 +61,31 @@ class Facts(Struct, array_like=True):
     quarantine: Quarantine | None = None
 
 
+class ShadowStanding(Struct, array_like=True):
+    """What a shadow policy, known by the number of its activation, holds of a borrower, and the next wake-up it asks
+    for."""
+
+    serial: int
+    standing: Standing
+    wake_ms: int | None
+
+
+class SideBySide(Struct, array_like=True):
+    """Where shadows look at a borrower too: the live policy's own next wake-up, and what each shadow holds."""
+
+    live_wake_ms: int | None
+    shadows: list[ShadowStanding]
+
+
 class Borrower(Struct, array_like=True):
-    """`wake_ms` is the next wake-up asked for, None for none."""
+    """`wake_ms` is the next wake-up asked for by any policy, None for none. `shadows` is None where there is no shadow
+    standing."""
 
     schema: int = SCHEMA
     facts: Facts = field(default_factory=Facts)
     standing: Standing = field(default_factory=Standing)
     wake_ms: int | None = None
+    shadows: SideBySide | None = None
 
 
 class StateError(ValueError):

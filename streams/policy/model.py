@@ -279,6 +279,12 @@ class Text(Model, frozen=True):
     zh: Annotated[str, Meta(min_length=1, max_length=300)]
 
 
+class Approval(Model, frozen=True):
+    """Who may put another policy in the place of this one: `two_persons`, author and approver are not the same."""
+
+    two_persons: bool = True
+
+
 class Policy(Model, frozen=True):
     id: Annotated[str, Meta(min_length=1, max_length=64)]
     facts: Facts
@@ -289,3 +295,4 @@ class Policy(Model, frozen=True):
     limits: Limits
     offers: Offers
     reasons: dict[Name, Text]
+    approval: Approval = Approval()

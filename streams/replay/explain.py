@@ -26,6 +26,7 @@ from streams.engine.limits import status_of
 from streams.engine.loan import UNPAID, Loan, instalments
 from streams.engine.order import Ordered
 from streams.engine.score import scored
+from streams.engine.shadows import SHADOW_DECISIONS
 from streams.engine.standing import Standing
 from streams.engine.state import Borrower, unpack
 from streams.policy.compiler import SUBTOTALS
@@ -124,7 +125,7 @@ class StandingShown(Struct, frozen=True):
 
 class Explained(Struct, frozen=True):
     """A borrower as of a moment. `zone` is that of the dates, `clock` the moment of the last tick; `decisions` are all
-    events emitted for the borrower until then, as a replay writes them."""
+    events emitted for the borrower until then, as a replay writes them, `shadow_decisions` those of shadow policies."""
 
     borrower_id: str
     as_of: str
@@ -138,6 +139,7 @@ class Explained(Struct, frozen=True):
     score: ScoreShown
     standing: StandingShown
     decisions: list[msgspec.Raw]
+    shadow_decisions: list[msgspec.Raw]
 
 
 def explain(source: str | Path, borrower_id: str, at_ms: int | None = None, policy: str = "standard") -> Explained:
@@ -153,18 +155,23 @@ def explain(source: str | Path, borrower_id: str, at_ms: int | None = None, poli
         engine = Engine(rules.policy, partitions=recording.partition_count(), recorded_policies=rules.recorded)
         task = LocalTask(engine)
         decisions: list[msgspec.Raw] = []
+        shadow_decisions: list[msgspec.Raw] = []
         key = borrower_id.encode()
         as_of_ms = 0
         for last_ms, own in _own_records(recording, partition, key, at_ms):
             as_of_ms = max(as_of_ms, last_ms)
             for folded in task.fold(own):
-                decisions += [msgspec.Raw(output.value) for output in folded.outputs if output.key == key]
+                for output in folded.outputs:
+                    if output.key == key:
+                        told = shadow_decisions if output.topic == SHADOW_DECISIONS else decisions
+                        told.append(msgspec.Raw(output.value))
         blob = task.state(borrower_id)
         if blob is None:
             raise ExplainError(
                 "no event of this borrower was accepted up to then: ask for a later --at, or look for dead letters"
             )
-        return _explained(borrower_id, unpack(blob), task, as_of_ms if at_ms is None else at_ms, decisions)
+        until_ms = as_of_ms if at_ms is None else at_ms
+        return _explained(borrower_id, unpack(blob), task, until_ms, decisions, shadow_decisions)
 
 
 def _task_of(recording: Recording, borrower_id: str) -> int:
@@ -217,7 +224,12 @@ def _order_ms(ordered: Ordered) -> int:
 
 
 def _explained(
-    borrower_id: str, borrower: Borrower, task: LocalTask, as_of_ms: int, decisions: list[msgspec.Raw]
+    borrower_id: str,
+    borrower: Borrower,
+    task: LocalTask,
+    as_of_ms: int,
+    decisions: list[msgspec.Raw],
+    shadow_decisions: list[msgspec.Raw],
 ) -> Explained:
     judge = task.engine.judge_of(task.task)
     day = judge.calendar.day(as_of_ms)
@@ -246,8 +258,9 @@ def _explained(
         loans=[_loan(loan, positions[name], day, judge, borrower) for name, loan in loans.items()],
         features={feature.name: value for feature, value in zip(FEATURES, values, strict=True)},
         score=_score(values, judge),
-        standing=_standing(borrower.standing, judge),
+        standing=_standing(borrower.standing, task.engine.judge_by(borrower.standing.judged_by)),
         decisions=decisions,
+        shadow_decisions=shadow_decisions,
     )
 
 
@@ -334,12 +347,13 @@ def _band(bands: tuple[Band, ...], value: int | None) -> BandShown:
     return BandShown(band.lower, band.upper)
 
 
-def _standing(standing: Standing, judge: Judge) -> StandingShown:
+def _standing(standing: Standing, judge: Judge | None) -> StandingShown:
+    """`judge` is that of the last judgement, which may have been under the policy before; None where there was none."""
     limit = standing.limit
     return StandingShown(
         level=LEVELS[standing.level],
-        score=standing.score if standing.judged_by else None,
-        tier=judge.policy.score.tiers[standing.tier].name if standing.judged_by else None,
+        score=None if judge is None else standing.score,
+        tier=None if judge is None else judge.policy.score.tiers[standing.tier].name,
         limit_status=None if limit is None else status_of(limit.rung),
         limit_minor=None if limit is None else limit.minor,
         limit_seq=None if limit is None else limit.seq,

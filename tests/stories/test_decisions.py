@@ -18,9 +18,10 @@ import msgspec
 import pytest
 
 from schemas.inbound import BorrowerEvent
-from streams.policy.loader import body, load, loads
+from schemas.topics import CONTROL
+from streams.policy.loader import body, digest, load, loads
 from streams.replay.explain import explain
-from tests.replay.tape import SHANGHAI, TOPIC_OF, Tape
+from tests.replay.tape import SHANGHAI, TOPIC_OF, Tape, ms
 from tests.stories.test_stories import MONEY, ON, Play, Story, minor, stories
 
 LIMITS = ("draws_restricted", "limit_decreased", "limit_frozen", "limit_zeroed", "limit_restored", "limit_rebased")
@@ -36,23 +37,32 @@ OTHER_EVENTS: tuple[tuple[str, str, tuple[str, ...], dict[str, Any]], ...] = (
 )
 
 
+ACTIVATION = re.compile(r"policy (\w+) (goes live|runs as a shadow|is retired)(?: with (.+))?")
+MODES = {"goes live": "live", "runs as a shadow": "shadow", "is retired": "retired"}
+
+
 def policy_of(changes: str, tmp_path: Path) -> str:
     """The shipped policy, or a file with a story's changes of it."""
     if not changes:
         return "standard"
+    file = tmp_path / "policy.json"
+    file.write_text(changed("changed", changes.split("; ")))
+    return str(file)
+
+
+def changed(name: str, changes: Iterable[str]) -> str:
+    """The shipped policy under another name, with these changes."""
     document = json.loads(body(load("standard")))
-    for change in changes.split("; "):
+    for change in changes:
         path, _, value = change.partition(" = ")
         at = document
         *steps, last = path.split(".")
         for step in steps:
             at = at[int(step)] if isinstance(at, list) else at[step]
         at[last] = json.loads(value)
-    text = json.dumps(document | {"id": "changed"})
+    text = json.dumps(document | {"id": name})
     loads(text, "story")
-    file = tmp_path / "policy.json"
-    file.write_text(text)
-    return str(file)
+    return text
 
 
 def tape_of(story: Story) -> Tape:
@@ -67,9 +77,20 @@ def tape_of(story: Story) -> Tape:
         silence = re.fullmatch(rf"no tick before {ON}", happening)
         if silence is not None:
             silent_until = date.fromisoformat(silence.group(1))
+        elif (activation := ACTIVATION.fullmatch(happening)) is not None:
+            name, mode, changes = activation.groups()
+            activate(name, MODES[mode], changed(name, [] if changes is None else changes.split(" and ")), on, tape)
         elif happening:
             tell(happening, on, play, tape)
     return tape
+
+
+def activate(name: str, mode: str, text: str, on: date, tape: Tape) -> None:
+    event = {
+        "type": "policy_activated", "event_id": f"{mode}-{name}", "at_ms": ms(f"{on} 12:00"), "policy_id": name,
+        "digest": digest(loads(text, name)), "mode": mode, "body": text, "author": "ann", "approver": "bob",
+    }  # fmt: skip
+    tape.raw(CONTROL, f"{on} 12:00", None, json.dumps(event).encode())
 
 
 def tell(happening: str, on: date, play: Play, tape: Tape) -> None:
@@ -101,7 +122,7 @@ def other_event(text: str) -> dict[str, Any] | None:
     return None
 
 
-def told(event: dict[str, Any], before: dict[str, dict[str, Any]]) -> str:
+def told(event: dict[str, Any], before: dict[str, dict[str, Any]], shadow: str | None) -> str:
     """An output in the words of a table."""
     kind = event["type"]
     words = kind.replace("_", " ")
@@ -119,15 +140,17 @@ def told(event: dict[str, Any], before: dict[str, dict[str, Any]]) -> str:
             words += f" {event['to_status']}"
     if "compensates" in event:
         words += f" (undoes {before[event['compensates']]['type'].replace('_', ' ')})"
-    return words if loan == "A" else f"{loan}: {words}"
+    words = words if loan == "A" else f"{loan}: {words}"
+    return words if shadow is None else f"shadow {shadow}: {words}"
 
 
-def by_day(events: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
+def by_day(events: Iterable[dict[str, Any]], shadows: Iterable[dict[str, Any]] = ()) -> dict[str, list[str]]:
+    """What was decided on each day: what is live, then what shadows would have decided."""
     days: dict[str, list[str]] = {}
     before: dict[str, dict[str, Any]] = {}
-    for event in events:
+    for event, shadow in [*((event, None) for event in events), *((event, event["policy"]["id"]) for event in shadows)]:
         day = datetime.fromtimestamp(event["at_ms"] / 1000, SHANGHAI).date().isoformat()
-        days.setdefault(day, []).append(told(event, before))
+        days.setdefault(day, []).append(told(event, before, shadow))
         before[event["event_id"]] = event
     return days
 
@@ -158,9 +181,12 @@ def check_reasons(events: Iterable[dict[str, Any]]) -> None:
 @pytest.mark.parametrize("story", stories(Path(__file__).parent / "decisions"), ids=lambda story: story.name)
 def test_decisions(story: Story, tmp_path: Path) -> None:
     tape = tape_of(story)
-    found = explain(tape.write(tmp_path / "story.jsonl"), "b1", policy=policy_of(story.policy, tmp_path))
+    activated = any(ACTIVATION.fullmatch(happening) for _, happening, _ in story.rows)
+    policy = "recorded" if activated else policy_of(story.policy, tmp_path)
+    found = explain(tape.write(tmp_path / "story.jsonl"), "b1", policy=policy)
     events = [json.loads(bytes(raw)) for raw in found.decisions]
     events = [event for event in events if event["type"] != "classification_changed"]
-    assert by_day(events) == expected_by_day(story)
+    shadows = [json.loads(bytes(raw)) for raw in found.shadow_decisions]
+    assert by_day(events, shadows) == expected_by_day(story)
     check_chain(events)
     check_reasons(events)
