@@ -25,6 +25,7 @@ from streams.engine.score import Scored, scored
 from streams.engine.standing import LimitDecision, LoanStanding, Standing, WarningDecision
 from streams.engine.state import Borrower
 from streams.engine.view import Hindsight, LoanView, View, overturned
+from streams.engine.windows import LOANS
 from streams.policy.compiler import Compiled
 from streams.policy.model import LEVELS, Policy
 
@@ -63,7 +64,7 @@ class Judge:
         emitter = self.emitter(outputs, self.ref, case.borrower_id, cause, as_of_ms)
         if any(delinquency.learns_past(loan, day) for loan in borrower.facts.loans.values()):
             case.retroactive = True
-        every = self._loan_views(borrower, day, emitter, task)
+        every = self._loan_views(case, day, emitter, task)
         view = self._view(case, every, as_of_ms, day)
         level, rung = standing.level, 0 if standing.limit is None else standing.limit.rung
         cured = self._note_clean(standing, every, day)
@@ -103,7 +104,7 @@ class Judge:
 
     def _same_band(self, case: Case, as_of_ms: int) -> bool:
         """Score again; whether the score is between the same thresholds as before, so that every decision stands."""
-        facts, standing = case.borrower.facts, case.borrower.standing
+        facts, standing, features = case.borrower.facts, case.borrower.standing, case.features
         values = evaluate(
             facts.windows,
             facts.loans.values(),
@@ -111,13 +112,16 @@ class Judge:
             self.calendar,
             standing.managed,
             standing.contractual,
-            case.features,
+            features,
         )
+        if features.scored.get(self.digest) == features.version:
+            return True
         result = self.compiled.raw_score(values)
         edges = self._score_edges
         if bisect_right(edges, result[0]) != bisect_right(edges, standing.score):
             return False
         standing.score, standing.tier = result[0], result[2]
+        features.scored[self.digest] = features.version
         return True
 
     def _view(self, case: Case, every: list[LoanView], as_of_ms: int, day: int) -> View:
@@ -143,6 +147,7 @@ class Judge:
             if loan.plan_ids and loan_facts.plan_kept(loan, day) is not None:
                 plan_kept = True
         result = scored(self.compiled, values)
+        case.features.scored[self.digest] = case.features.version
         return View(
             as_of_ms=as_of_ms,
             day=day,
@@ -162,11 +167,14 @@ class Judge:
 
     # --- loans --------------------------------------------------------------------------------------------------------
 
-    def _loan_views(self, borrower: Borrower, day: int, emitter: Emitter, task: TaskState) -> list[LoanView]:
+    def _loan_views(self, case: Case, day: int, emitter: Emitter, task: TaskState) -> list[LoanView]:
         """Where every loan stands on `day`; says which changed their bucket, and keeps the task's gauges."""
+        borrower = case.borrower
         rules, reported = self.policy.facts, borrower.standing.loans
         views: list[LoanView] = []
         for loan in borrower.facts.loans.values():
+            if loan.as_of_day < day:
+                case.features.dirty |= LOANS
             position = delinquency.position(loan, day, rules)
             standing = reported.get(loan.loan_id)
             if standing is None:

@@ -22,7 +22,9 @@ from streams.engine.windows import (
     INCOME,
     LOANS,
     LOGINS,
+    OUTFLOW,
     SPENDING,
+    first_of_next_month,
     month_of,
 )
 
@@ -140,6 +142,11 @@ _ACTIVITY = FEATURE_INDEX["activity_fall_bp"]
 _MANAGED = FEATURE_INDEX["worst_managed_dpd"]
 _CONTRACTUAL = FEATURE_INDEX["worst_contractual_dpd"]
 
+_PARTS = (ACTIVITY, LOGINS, SPENDING, BORROWING, LOANS, INCOME, OUTFLOW)
+_AT_ACTIVITY, _AT_LOGINS, _AT_SPENDING, _AT_BORROWING, _AT_LOANS, _AT_INCOME, _AT_OUTFLOW = range(7)
+NEVER = 1 << 40
+"""A day or hour that does not come."""
+
 _ATTEMPT, _ATTEMPT_DAY, _ATTRIBUTION = 4, 1, 2
 _BY_BORROWER = 1
 
@@ -161,18 +168,23 @@ class FeatureCache:
     """The features of one borrower while its state is loaded; never stored.
 
     Whoever changes the windows adds what `observe_*` returned to `dirty`; whoever changes a loan adds LOANS. With or
-    without a cache the features are the same.
+    without a cache the features are the same. `version` rises whenever a value changes. Each part is evaluated again
+    when it is dirty, or from the hour on at which time alone may change it (`until`). `scored` is for whoever scores: by policy
+    digest the version that the score in the standing is of.
     """
 
-    __slots__ = ("day", "dirty", "due_minor", "hour", "usual", "values")
+    __slots__ = ("dirty", "due_minor", "hour", "scored", "until", "until_any", "usual", "values", "version")
 
     def __init__(self) -> None:
         self.dirty = EVERYTHING
         self.hour = NONE
-        self.day = NONE
+        self.until = [NONE] * len(_PARTS)
+        self.until_any = NONE
         self.due_minor: Value = None
+        self.scored: dict[str, int] = {}
         self.usual = UsualSpend()
         self.values: list[Value] = [None] * len(FEATURES)
+        self.version = 0
 
 
 def evaluate(
@@ -193,69 +205,92 @@ def evaluate(
         calendar: of the policy's zone.
         managed_dpd: worst managed DPD of the open loans, None where none is open.
         contractual_dpd: likewise.
-        cache: kept by the caller between events of the borrower.
+        cache: kept by the caller between events of the borrower; the list returned is the cache's own, and stands until
+            the next call.
     """
     if cache is None:
         cache = FeatureCache()
     hour = calendar.hour(as_of_ms)
-    day = hour // 24
     dirty = cache.dirty
-    if hour != cache.hour:
-        dirty |= LOGINS | SPENDING
-        if day != cache.day:
-            dirty = EVERYTHING
-            cache.day = day
-        cache.hour = hour
+    if hour >= cache.until_any:
+        for part, until in zip(_PARTS, cache.until, strict=True):
+            if hour >= until:
+                dirty |= part
+    elif hour < cache.hour:
+        dirty = EVERYTHING
+    cache.hour = hour
     values = cache.values
     if dirty != 0:
+        before = values[:]
         _refresh(cache, dirty, windows, loans, hour)
+        cache.until_any = min(cache.until)
         cache.dirty = 0
-    values[_MANAGED] = managed_dpd
-    values[_CONTRACTUAL] = contractual_dpd
-    return values[:]
+        if before != values:
+            cache.version += 1
+    if values[_MANAGED] != managed_dpd or values[_CONTRACTUAL] != contractual_dpd:
+        values[_MANAGED] = managed_dpd
+        values[_CONTRACTUAL] = contractual_dpd
+        cache.version += 1
+    return values
 
 
 def _refresh(cache: FeatureCache, dirty: int, windows: Windows, loans: Collection[Loan], hour: int) -> None:
-    """Evaluate again the parts that may have changed."""
-    values, day = cache.values, hour // 24
+    """Evaluate again the parts that may have changed. Each part's last value is the hour until which the others stand."""
+    values, until, day = cache.values, cache.until, hour // 24
     if dirty & ACTIVITY:
-        values[_ACTIVITY] = evaluate_activity(windows.activity, day)
+        values[_ACTIVITY], until[_AT_ACTIVITY] = evaluate_activity(windows.activity, day)
     if dirty & LOGINS:
-        values[_LOGINS : _LOGINS + 5] = evaluate_logins(windows.logins, day, hour)
+        *values[_LOGINS : _LOGINS + 5], until[_AT_LOGINS] = evaluate_logins(windows.logins, day, hour)
     if dirty & SPENDING:
-        values[_SPENDING : _SPENDING + 4] = evaluate_spending(windows.spending, day, hour, cache.usual)
+        *values[_SPENDING : _SPENDING + 4], until[_AT_SPENDING] = evaluate_spending(
+            windows.spending, day, hour, cache.usual
+        )
     if dirty & BORROWING:
-        values[_BORROWING : _BORROWING + 4] = evaluate_borrowing(windows.borrowing, day)
+        *values[_BORROWING : _BORROWING + 4], until[_AT_BORROWING] = evaluate_borrowing(windows.borrowing, day)
     if dirty & LOANS:
-        values[_LOANS : _LOANS + 5] = evaluate_loans(loans, day)
-        cache.due_minor = due_minor(loans, day, windows.currency)
+        *values[_LOANS : _LOANS + 5], until[_AT_LOANS] = evaluate_loans(loans, day)
+        cache.due_minor, due_until = due_minor(loans, day, windows.currency)
+        until[_AT_LOANS] = min(until[_AT_LOANS], due_until)
     if dirty & INCOME:
-        values[_INCOME : _INCOME + 4] = evaluate_income(windows.income, day)
+        *values[_INCOME : _INCOME + 4], until[_AT_INCOME] = evaluate_income(windows.income, day)
     if dirty & (INCOME | LOANS):
         values[_DUE_TO_INCOME] = evaluate_due(windows.income, cache.due_minor, day)
-    if dirty & (INCOME | SPENDING):
-        values[_OUTFLOW] = evaluate_outflow(windows.spending, windows.income, day)
+    if dirty & (INCOME | SPENDING | OUTFLOW):
+        values[_OUTFLOW], until[_AT_OUTFLOW] = evaluate_outflow(windows.spending, windows.income, day)
 
 
-def evaluate_activity(activity: Activity | None, day: int) -> Value:
+def _leaves(days: list[int], at: int, span: int) -> int:
+    """The day on which the entry at `at`, the oldest of a window of `span` days, leaves it."""
+    return days[at] + span if at < len(days) else NEVER
+
+
+def evaluate_activity(activity: Activity | None, day: int) -> tuple[Value, int]:
     """activity_fall_bp."""
-    if activity is None or activity.first_day > day - 89:
-        return None
+    if activity is None:
+        return None, NEVER
+    if activity.first_day > day - 89:
+        return None, (activity.first_day + 89) * 24
     days, counts = activity.days, activity.counts
-    recent = bisect_right(days, day - 30)
-    before = sum(counts[bisect_right(days, day - 120) : recent])
+    recent, oldest = bisect_right(days, day - 30), bisect_right(days, day - 120)
+    until = min(_leaves(days, recent, 30), _leaves(days, oldest, 120)) * 24
+    before = sum(counts[oldest:recent])
     if before == 0:
-        return None
-    return 10_000 - sum(counts[recent:]) * 30_000 // before
+        return None, until
+    return 10_000 - sum(counts[recent:]) * 30_000 // before, until
 
 
-def evaluate_logins(logins: Logins | None, day: int, hour: int) -> tuple[Value, Value, Value, Value, Value]:
+def evaluate_logins(logins: Logins | None, day: int, hour: int) -> tuple[Value, Value, Value, Value, Value, int]:
     """The 5 features from logins_7d on."""
     if logins is None:
-        return None, None, None, None, None
-    refused = sum(logins.failed[bisect_right(logins.failed_hours, hour - 24) :])
+        return None, None, None, None, None, NEVER
+    until = (day + 1) * 24
+    refused = 0
+    if logins.failed_hours:
+        at = bisect_right(logins.failed_hours, hour - 24)
+        refused = sum(logins.failed[at:])
+        until = min(until, _leaves(logins.failed_hours, at, 24))
     if logins.first_day == NONE:
-        return None, None, None, refused, None
+        return None, None, None, refused, None, until
     days, counts = logins.days, logins.counts
     recent = bisect_right(days, day - 7)
     week = sum(counts[recent:])
@@ -270,44 +305,54 @@ def evaluate_logins(logins: Logins | None, day: int, hour: int) -> tuple[Value, 
         for first in logins.devices[FIRST_DAY::DEVICE]:
             if first > day - 7:
                 fresh += 1
-    return week, decline, max(0, day - logins.last_day), refused, fresh
+    return week, decline, max(0, day - logins.last_day), refused, fresh, until
 
 
-def evaluate_borrowing(borrowing: Borrowing | None, day: int) -> tuple[Value, Value, Value, Value]:
+def evaluate_borrowing(borrowing: Borrowing | None, day: int) -> tuple[Value, Value, Value, Value, int]:
     """The 4 features from loans_taken_7d on."""
     if borrowing is None:
-        return None, None, None, None
+        return None, None, None, None, NEVER
     week: Value = None
     month: Value = None
     quarter: Value = None
+    until = NEVER
     if borrowing.taken is not None:
         days, counts = borrowing.days, borrowing.counts
-        week = sum(counts[bisect_right(days, day - 7) :])
-        month = sum(counts[bisect_right(days, day - 30) :])
-        quarter = sum(counts[bisect_right(days, day - 90) :])
+        of_week, of_month, of_quarter = (bisect_right(days, day - span) for span in (7, 30, 90))
+        week, month, quarter = sum(counts[of_week:]), sum(counts[of_month:]), sum(counts[of_quarter:])
+        until = min(_leaves(days, of_week, 7), _leaves(days, of_month, 30), _leaves(days, of_quarter, 90)) * 24
     hours, credit = borrowing.repaid_hours, borrowing.credit_hours
     repaid = from_credit = 0
-    for at in range(bisect_left(hours, (day - 89) * 24), len(hours)):
+    oldest = bisect_left(hours, (day - 89) * 24)
+    if oldest < len(hours):
+        until = min(until, (hours[oldest] // 24 + 90) * 24)
+    for at in range(oldest, len(hours)):
         repaid += borrowing.repaid[at]
         source = bisect_right(credit, hours[at])
         if source > 0 and credit[source - 1] >= hours[at] - 48:
             from_credit += borrowing.repaid[at]
-    return week, month, quarter, None if repaid == 0 else from_credit * 10_000 // repaid
+    return week, month, quarter, None if repaid == 0 else from_credit * 10_000 // repaid, until
 
 
 def evaluate_spending(
     spending: Spending | None, day: int, hour: int, usual: UsualSpend
-) -> tuple[Value, Value, Value, Value]:
+) -> tuple[Value, Value, Value, Value, int]:
     """The 4 features from spend_24h_to_mean_bp on."""
     if spending is None:
-        return None, None, None, None
+        return None, None, None, None, NEVER
     days, out, credit = spending.days, spending.out, spending.credit
     to_mean: Value = None
     deviations: Value = None
     # The 90 days before the first of the 24 hours, so that a spending spree is not measured against itself.
     end_day = (hour - 23) // 24
     seen = min(90, end_day - spending.first_day)
-    if seen >= 30:
+    recent = bisect_right(days, day - 30)
+    until = _leaves(days, recent, 30) * 24
+    if seen < 30:
+        until = min(until, (spending.first_day + 30) * 24 + 23)
+    else:
+        at = bisect_right(spending.hours, hour - 24)
+        until = min(until, (end_day + 1) * 24 + 23, _leaves(spending.hours, at, 24))
         start, end = bisect_left(days, end_day - 90), bisect_left(days, end_day)
         total = sum(out[start:end]) - sum(credit[start:end])
         if total > 0:
@@ -315,16 +360,15 @@ def evaluate_spending(
             if key != usual.key:
                 spends = [all_out - repaid for all_out, repaid in zip(out[start:end], credit[start:end], strict=True)]
                 usual.key, usual.squares = key, sum(map(mul, spends, spends))
-            spent = sum(spending.spent[bisect_right(spending.hours, hour - 24) :])
+            spent = sum(spending.spent[at:])
             deviation = max(isqrt(seen * usual.squares - total * total), total // 10, 1)
             to_mean = spent * seen * 10_000 // total
             deviations = (spent * seen - total) * 100 // deviation
-    recent = bisect_right(days, day - 30)
     spent = sum(out[recent:]) - sum(credit[recent:])
     if spent == 0:
-        return to_mean, deviations, None, None
+        return to_mean, deviations, None, None, until
     cash = sum(spending.cash[recent:]) * 10_000 // spent
-    return to_mean, deviations, cash, sum(spending.transfer[recent:]) * 10_000 // spent
+    return to_mean, deviations, cash, sum(spending.transfer[recent:]) * 10_000 // spent, until
 
 
 def _monthly_income(income: Income, day: int) -> int:
@@ -333,12 +377,19 @@ def _monthly_income(income: Income, day: int) -> int:
     return max(sum(amounts[bisect_right(days, day - 30) :]), sum(amounts[bisect_right(days, day - 35) :]) * 6 // 7)
 
 
-def evaluate_income(income: Income | None, day: int) -> tuple[Value, Value, Value, Value]:
-    """The 4 features from income_30d_minor on."""
+def evaluate_income(income: Income | None, day: int) -> tuple[Value, Value, Value, Value, int]:
+    """The 4 features from income_30d_minor on, and until when they and due_to_income_bp stand."""
     if income is None or income.first_day == NONE:
-        return None, None, None, None
+        return None, None, None, None, NEVER
     days, amounts = income.days, income.amounts
     recent = bisect_right(days, day - 30)
+    until = min(
+        _leaves(days, recent, 30),
+        _leaves(days, bisect_right(days, day - 35), 35),
+        _leaves(days, bisect_right(days, day - 120), 120),
+        first_of_next_month(day),
+        *(income.first_day + seen for seen in (29, 89) if income.first_day + seen > day),
+    )
     fall: Value = None
     if income.first_day <= day - 89:
         before = sum(amounts[bisect_right(days, day - 120) : recent])
@@ -356,7 +407,7 @@ def evaluate_income(income: Income | None, day: int) -> tuple[Value, Value, Valu
         without = whole - (end - start) + by_month.count(0)
         if total > 0:
             variation = isqrt(whole * sum(map(mul, by_month, by_month)) - total * total) * 10_000 // total
-    return sum(amounts[recent:]), fall, variation, without
+    return sum(amounts[recent:]), fall, variation, without, until * 24
 
 
 def evaluate_due(income: Income | None, due: Value, day: int) -> Value:
@@ -369,49 +420,73 @@ def evaluate_due(income: Income | None, due: Value, day: int) -> Value:
     return CAP_BP if monthly == 0 else min(CAP_BP, due * 10_000 // monthly)
 
 
-def evaluate_outflow(spending: Spending | None, income: Income | None, day: int) -> Value:
+def evaluate_outflow(spending: Spending | None, income: Income | None, day: int) -> tuple[Value, int]:
     """outflow_to_inflow_30d_bp."""
-    if income is None or income.inflow_first_day > day - 29:
-        return None
-    inflow = sum(income.inflow[bisect_right(income.inflow_days, day - 30) :])
-    outflow = 0 if spending is None else sum(spending.out[bisect_right(spending.days, day - 30) :])
+    if income is None:
+        return None, NEVER
+    if income.inflow_first_day > day - 29:
+        return None, (income.inflow_first_day + 29) * 24
+    recent = bisect_right(income.inflow_days, day - 30)
+    until = _leaves(income.inflow_days, recent, 30)
+    inflow = sum(income.inflow[recent:])
+    outflow = 0
+    if spending is not None:
+        recent = bisect_right(spending.days, day - 30)
+        until = min(until, _leaves(spending.days, recent, 30))
+        outflow = sum(spending.out[recent:])
     if inflow == 0:
-        return None if outflow == 0 else CAP_BP
-    return min(CAP_BP, outflow * 10_000 // inflow)
+        return None if outflow == 0 else CAP_BP, until * 24
+    return min(CAP_BP, outflow * 10_000 // inflow), until * 24
 
 
 # --- from the loans -----------------------------------------------------------------------------------------------
 
 
-def due_minor(loans: Collection[Loan], day: int, currency: str) -> Value:
-    """What falls due from `day` on within 30 days on the open loans in `currency`; None where there is no such loan."""
+def due_minor(loans: Collection[Loan], day: int, currency: str) -> tuple[Value, int]:
+    """What falls due from `day` on within 30 days on the open loans in `currency`; None where there is no such loan.
+    With it the hour until which that stands."""
     due: Value = None
+    until = NEVER
     for loan in loans:
         if loan.currency != currency or is_ended(loan, day):
             continue
+        until = min(until, _next_end(loan, day))
         total = 0
         rows = loan.rows
         for at in range(loan.first * ROW, len(rows), ROW):
-            if rows[at + DUE] >= day + 30:
+            due_day = rows[at + DUE]
+            if due_day >= day + 30:
+                until = min(until, due_day - 29)
                 break
-            if rows[at + DUE] >= day and rows[at + PAID_DAY] == UNPAID:
+            if due_day >= day and rows[at + PAID_DAY] == UNPAID:
+                until = min(until, due_day + 1)
                 total += sum(rows[at + CELLS : at + ROW])
         due = total if due is None else due + total
-    return due
+    return due, until * 24
 
 
-def evaluate_loans(loans: Collection[Loan], day: int) -> tuple[Value, Value, Value, Value, Value]:
+def _next_end(loan: Loan, day: int) -> int:
+    """The day from which a loan counts as ended, where that lies ahead."""
+    ended = ended_day(loan)
+    return ended if ended > day else NEVER
+
+
+def evaluate_loans(loans: Collection[Loan], day: int) -> tuple[Value, Value, Value, Value, Value, int]:
     """The 5 features from reborrow_cycles_90d on."""
     if len(loans) == 0:
-        return None, None, None, None, None
+        return None, None, None, None, None, NEVER
     lateness: dict[int, int] = {}
     late: list[tuple[int, int]] = []
     failed = 0
+    until = NEVER
     for loan in loans:
-        _note_lateness(loan, day, lateness, late)
+        until = min(until, _note_lateness(loan, day, lateness, late))
+        if loan.disbursed_day > day - 90:
+            until = min(until, loan.disbursed_day + 90)
         attempts = loan.attempts
         for at in range(0, len(attempts), _ATTEMPT):
             if attempts[at + _ATTRIBUTION] == _BY_BORROWER and attempts[at + _ATTEMPT_DAY] > day - 30:
+                until = min(until, attempts[at + _ATTEMPT_DAY] + 30)
                 failed += 1
     last = sorted(lateness)[-6:]
     on_time: Value = None
@@ -420,22 +495,29 @@ def evaluate_loans(loans: Collection[Loan], day: int) -> tuple[Value, Value, Val
         days = [lateness[due] for due in last]
         on_time = days.count(0) * 10_000 // len(days)
         mean = sum(days) // len(days)
-    return _cycles(loans, day), on_time, mean, _episodes(late, day - 365), failed
+    for _, paid in late:
+        if paid > day - 365:
+            until = min(until, paid + 365)
+    return _cycles(loans, day), on_time, mean, _episodes(late, day - 365), failed, until * 24
 
 
-def _note_lateness(loan: Loan, day: int, lateness: dict[int, int], late: list[tuple[int, int]]) -> None:
+def _note_lateness(loan: Loan, day: int, lateness: dict[int, int], late: list[tuple[int, int]]) -> int:
     """Add, per due date before `day`, the days its worst row was late, and the stretches (due day, day it was paid).
 
     What was still unpaid when the loan was closed was settled with it; after a write-off lateness is not counted on.
+    Returns the next day on which any of that changes by itself.
     """
     rows, end = loan.rows, day
+    until = _next_end(loan, day)
     ended = ended_day(loan)
     if ended != NONE and ended < end:
         end = ended
     for due, paid in zip(rows[DUE::ROW], rows[PAID_DAY::ROW], strict=True):
         if due >= day:
-            break
+            return min(until, due + 1)
         if paid == UNPAID:
+            if end == day:
+                until = day + 1
             paid = max(end, due)
         elif paid < 0:
             continue
@@ -445,6 +527,7 @@ def _note_lateness(loan: Loan, day: int, lateness: dict[int, int], late: list[tu
                 lateness[due] = paid - due
         elif due not in lateness:
             lateness[due] = 0
+    return until
 
 
 def _episodes(late: list[tuple[int, int]], since_day: int) -> int:

@@ -237,7 +237,7 @@ class _Pass:
         key = seen_key(event.event_id)
         seen = find_seen(facts.seen, key, order_ms, keep_days)
         if seen is not None:
-            if seen == digest & 0xFFFFFFFF:
+            if seen == digest:
                 self._count(topic, "duplicate")
             else:
                 self._refuse(record, "conflicting_duplicate", "event_id was used before with other content", "fold")

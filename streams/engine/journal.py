@@ -35,7 +35,7 @@ DUPLICATE = Duplicate()
 
 
 def digest_but_id(event: wire.Inbound) -> int:
-    """64 bits over the known fields of a decoded event except its event id: equal for the same thing told twice.
+    """32 bits over the known fields of a decoded event except its event id: equal for the same thing told twice.
 
     Absent fields do not count, so that an optional field that a later version adds leaves old digests alone.
     """

@@ -131,7 +131,7 @@ def unpack_task(blob: bytes) -> TaskState:
 
 
 # --- recent event ids ---------------------------------------------------------------------------------------------
-# An entry is 16 bytes: 8 of the id's digest, 4 of the content's digest, 4 of the hour it arrived in. Entries stand in
+# An entry is 16 bytes: 8 of the id's digest, 4 of the content's digest, 4 of the hour it arrived in, big-endian. Entries stand in
 # the order of arrival, so that the old ones are a prefix. A week of one borrower is far too short for two ids to share
 # 64 bits, and an id used again for other content is found but for one case in four thousand million.
 
@@ -159,9 +159,9 @@ def note_seen(seen: bytes, key: bytes, digest: int, order_ms: int, keep_days: in
     hour = order_ms // _HOUR_MS
     oldest = hour - keep_days * 24
     start = max(0, len(seen) - (SEEN_MAX - 1) * _SEEN_SIZE)
-    while start < len(seen) and _entry.unpack_from(seen, start)[2] < oldest:
+    while start < len(seen) and int.from_bytes(seen[start + 12 : start + 16], "big") < oldest:
         start += _SEEN_SIZE
-    return seen[start:] + _entry.pack(key, digest & 0xFFFFFFFF, hour)
+    return (seen[start:] if start > 0 else seen) + _entry.pack(key, digest, hour)
 
 
 def forget_seen(seen: bytes, key: bytes) -> bytes:

@@ -8,15 +8,17 @@ Every `observe_*` takes O(1) amortised time and returns the features that may ha
 """
 
 from bisect import bisect_left, bisect_right
+from datetime import date
 from zlib import crc32
 
 from schemas.inbound import Login, RepaymentReceived, Transaction
 from streams.engine.behaviour import NONE, Activity, Borrowing, Income, Logins, Proof, Spending, Windows
-from streams.engine.calendar import DAY_MS, Calendar, date_of
+from streams.engine.calendar import DAY_MS, Calendar, date_of, day_of
 from streams.engine.loan import AMOUNT, DAY, ENTRY, KIND, OFFSET, REVERSAL, Loan
 
-LOGINS, BORROWING, SPENDING, INCOME, ACTIVITY, LOANS = 1, 2, 4, 8, 16, 32
-EVERYTHING = 63
+LOGINS, BORROWING, SPENDING, INCOME, ACTIVITY, LOANS, OUTFLOW = 1, 2, 4, 8, 16, 32, 64
+EVERYTHING = 127
+"""OUTFLOW is outflow against inflow, which changes with SPENDING and with INCOME."""
 
 # How much is kept, counted back from the newest entry. The newest may be a day ahead of the business clock, and the
 # hours of a day begin before it: two more than the longest window that is asked for.
@@ -254,6 +256,12 @@ def month_of(day: int) -> int:
     """The civil month of a day: year * 12 + month - 1."""
     on = date_of(day)
     return on.year * 12 + on.month - 1
+
+
+def first_of_next_month(day: int) -> int:
+    """The first day of the civil month after that of a day."""
+    on = date_of(day)
+    return day_of(date(on.year + on.month // 12, on.month % 12 + 1, 1))
 
 
 def _borrowing(windows: Windows) -> Borrowing:

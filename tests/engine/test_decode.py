@@ -279,8 +279,8 @@ def test_the_digest_covers_every_field(example: Example) -> None:
 
 def test_the_digest_is_the_same_in_every_run() -> None:
     event = accepted("repayments", compact(PAYMENT))
-    assert content_digest(event) == 7_009_032_547_422_159_872
-    assert 0 <= content_digest(event) < 2**64
+    assert content_digest(event) == 4_137_904_210
+    assert 0 <= content_digest(event) < 2**32
 
 
 # --- whatever comes -----------------------------------------------------------------------------------------------

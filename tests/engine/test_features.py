@@ -361,8 +361,9 @@ def test_features_are_the_same_with_and_without_a_cache(steps: list[tuple[str, i
         cache.dirty |= happen(state, loans, kind, number, at_ms, amount)
         today = CALENDAR.day(as_of_ms)
         for loan in loans.values():
+            cache.dirty |= windows.LOANS if loan.as_of_day < today else 0
             delinquency.position(loan, today, FACTS)
-        plain = evaluate(state, loans.values(), as_of_ms, CALENDAR, number, None)
+        plain = evaluate(state, loans.values(), as_of_ms, CALENDAR, number, None)[:]
         assert evaluate(state, loans.values(), as_of_ms, CALENDAR, number, None, cache) == plain
         restored = msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=Windows)
         assert evaluate(restored, loans.values(), as_of_ms, CALENDAR, number, None, FeatureCache()) == plain
@@ -429,7 +430,7 @@ def test_a_cache_follows_the_hours_of_one_day() -> None:
 @pytest.mark.parametrize("days_late", [0, 1, 30])
 def test_a_cache_follows_late_spending(days_late: int) -> None:
     state, cache = seasoned(), FeatureCache()
-    before = evaluate(state, (), noon("01-10"), CALENDAR, None, None, cache)
+    before = evaluate(state, (), noon("01-10"), CALENDAR, None, None, cache)[:]
     cache.dirty |= move(state, noon("01-10") - days_late * DAY_MS, "out", 50_000, "cash")
     after = evaluate(state, (), noon("01-10"), CALENDAR, None, None, cache)
     assert after == evaluate(state, (), noon("01-10"), CALENDAR, None, None)

@@ -155,7 +155,7 @@ def test_an_event_that_comes_again_after_its_id_was_forgotten_changes_nothing(
 
 def test_the_digest_of_content_is_the_same_in_every_process() -> None:
     assert digest_but_id(paid("p1", 10_000)) == digest_but_id(paid("p1", 10_000, event_id="other"))
-    assert digest_but_id(paid("p1", 10_000)) == 5_535_417_574_886_734_099
+    assert digest_but_id(paid("p1", 10_000)) == 1_600_992_036
     assert digest_but_id(paid("p1", 10_001)) != digest_but_id(paid("p1", 10_000))
 
 
