@@ -5,6 +5,7 @@ last; whoever cannot commit a fold must throw away the whole of it.
 """
 
 from streams.engine.features import FeatureCache
+from streams.engine.parts import PackedParts
 from streams.engine.state import Borrower, unpack
 
 
@@ -25,6 +26,7 @@ class Case:
         "known",
         "more_than_windows",
         "new_profile",
+        "parts",
         "retroactive",
         "touched",
         "wake_ms",
@@ -38,9 +40,15 @@ class Case:
         self.wake_ms = self.borrower.wake_ms
         self.touched = False
         self.features = FeatureCache()
+        self.parts = PackedParts()
         self.retroactive = False
         self.new_profile = False
         self.more_than_windows = False
+
+    def dirty(self, parts: int) -> None:
+        """Windows or loans have changed: the parts that `observe_*` names, LOANS for a loan."""
+        self.features.dirty |= parts
+        self.parts.changed |= parts
 
 
 class Cases:

@@ -173,8 +173,8 @@ class Judge:
         rules, reported = self.policy.facts, borrower.standing.loans
         views: list[LoanView] = []
         for loan in borrower.facts.loans.values():
-            if loan.as_of_day < day:
-                case.features.dirty |= LOANS
+            if loan.as_of_day < day or loan.applied < len(loan.entry_ids):
+                case.dirty(LOANS)
             position = delinquency.position(loan, day, rules)
             standing = reported.get(loan.loan_id)
             if standing is None:

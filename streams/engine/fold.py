@@ -29,7 +29,7 @@ from streams.engine.journal import Duplicate, Refused
 from streams.engine.order import LogRecord, Ordered, Record
 from streams.engine.quarantine import STUMBLED, Place, Stumble, Stumbles, enter, is_a_rules, leave, lifts, stumble_of
 from streams.engine.shadows import Policies, ShadowJudge
-from streams.engine.state import Parked, find_seen, forget_seen, note_seen, pack, seen_key
+from streams.engine.state import Parked, find_seen, forget_seen, note_seen, seen_key
 from streams.policy import loader
 from streams.policy.compiler import Compiled, compile_policy
 from streams.policy.model import Policy
@@ -201,7 +201,7 @@ class _Pass:
             if case.wake_ms != case.borrower.wake_ms:
                 folded.wakes[borrower_id] = case.wake_ms
                 case.borrower.wake_ms = case.wake_ms
-            folded.changed[borrower_id] = case.blob = pack(case.borrower)
+            folded.changed[borrower_id] = case.blob = case.parts.pack(case.borrower)
             case.known = True
             case.touched = False
         if self._kept is not None:

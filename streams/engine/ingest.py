@@ -48,20 +48,20 @@ class Ingest:
         effect = _EFFECTS.get(type(event))
         result = TAKEN if effect is None else effect(self, case, event)
         if isinstance(result, Taken):
-            case.features.dirty |= windows.observe_activity(case.borrower.facts.windows, self.calendar.day(event.at_ms))
+            case.dirty(windows.observe_activity(case.borrower.facts.windows, self.calendar.day(event.at_ms)))
         return result
 
     # --- effects ------------------------------------------------------------------------------------------------------
 
     def _login(self, case: Case, event: wire.Login) -> Result:
-        case.features.dirty |= windows.observe_login(case.borrower.facts.windows, self.calendar, event)
+        case.dirty(windows.observe_login(case.borrower.facts.windows, self.calendar, event))
         return TAKEN
 
     def _transaction(self, case: Case, event: wire.Transaction) -> Result:
         facts = case.borrower.facts
         if not facts.windows.currency:
-            case.features.dirty |= windows.observe_currency(facts.windows, event.currency)
-        case.features.dirty |= windows.observe_transaction(facts.windows, self.calendar, event)
+            case.dirty(windows.observe_currency(facts.windows, event.currency))
+        case.dirty(windows.observe_transaction(facts.windows, self.calendar, event))
         return TAKEN
 
     def _profile_set(self, case: Case, event: wire.ProfileSet) -> Result:
@@ -77,7 +77,7 @@ class Ingest:
             event.at_ms,
             event.event_id,
         )
-        case.features.dirty |= windows.observe_currency(facts.windows, event.currency)
+        case.dirty(windows.observe_currency(facts.windows, event.currency))
         case.new_profile = case.more_than_windows = True
         return TAKEN
 
@@ -94,8 +94,8 @@ class Ingest:
             return _as_result(ledger.apply(known, event, self.calendar, self.rules))
         facts.loans[event.loan_id] = ledger.disburse(event, self.rules, self.calendar)
         if not facts.windows.currency:
-            case.features.dirty |= windows.observe_currency(facts.windows, event.currency)
-        case.features.dirty |= windows.observe_loan_taken(facts.windows, self.calendar, event.at_ms, event.event_id)
+            case.dirty(windows.observe_currency(facts.windows, event.currency))
+        case.dirty(windows.observe_loan_taken(facts.windows, self.calendar, event.at_ms, event.event_id))
         case.retroactive = case.more_than_windows = True
         released = [parked for parked in facts.parked if parked.loan_id == event.loan_id]
         if not released:
@@ -113,7 +113,7 @@ class Ingest:
         case.more_than_windows = True
         case.retroactive = case.retroactive or outcome.retroactive
         observe = _OBSERVED.get(type(event))
-        case.features.dirty |= windows.LOANS if observe is None else observe(self, case, loan, event)
+        case.dirty(windows.LOANS if observe is None else observe(self, case, loan, event))
         return TAKEN
 
     def _received(self, case: Case, loan: Loan, event: wire.RepaymentReceived) -> int:
