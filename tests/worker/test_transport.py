@@ -132,9 +132,7 @@ async def test_nothing_is_asked_of_partitions_that_are_not_sought(
     assert await thread._fetch_records(fetching, open_ones, 0.1) == [Fetched("logins", 0, 1, 5, 6, 6, records(5))]
 
 
-async def test_a_rebalance_during_a_fetch_is_no_error(
-    app: ChunkApp, thread: ChunkThread, fetching: Fetching
-) -> None:
+async def test_a_rebalance_during_a_fetch_is_no_error(app: ChunkApp, thread: ChunkThread, fetching: Fetching) -> None:
     """What was sought when the fetch began is without a position once the group is shared out anew."""
 
     class Fetcher:
