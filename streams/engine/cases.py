@@ -32,11 +32,13 @@ class Case:
         "wake_ms",
     )
 
-    def __init__(self, borrower_id: str, blob: bytes | None) -> None:
+    def __init__(self, borrower_id: str, blob: bytes | None, borrower: Borrower | None = None) -> None:
         self.borrower_id = borrower_id
         self.blob = blob
         self.known = blob is not None
-        self.borrower = Borrower() if blob is None else unpack(blob)
+        if borrower is None:
+            borrower = Borrower() if blob is None else unpack(blob)
+        self.borrower = borrower
         self.wake_ms = self.borrower.wake_ms
         self.touched = False
         self.features = FeatureCache()
@@ -44,6 +46,16 @@ class Case:
         self.retroactive = False
         self.new_profile = False
         self.more_than_windows = False
+
+    def seat(self, borrower: Borrower, wake_ms: int | None) -> "Case":
+        """This case for another look at it, with a standing and a wake-up of its own; all else is shared."""
+        seat = Case(self.borrower_id, self.blob, borrower)
+        seat.wake_ms = wake_ms
+        seat.known, seat.touched = self.known, self.touched
+        seat.features, seat.parts = self.features, self.parts
+        seat.retroactive, seat.new_profile = self.retroactive, self.new_profile
+        seat.more_than_windows = self.more_than_windows
+        return seat
 
     def dirty(self, parts: int) -> None:
         """Windows or loans have changed: the parts that `observe_*` names, LOANS for a loan."""

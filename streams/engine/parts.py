@@ -27,7 +27,8 @@ def _head(members: int) -> bytes:
     return bytes([0x90 | members]) if members < 16 else b"\xdc" + members.to_bytes(2, "big")
 
 
-_BORROWER_HEAD = _head(len(Borrower.__struct_fields__))
+_BORROWER = Borrower.__struct_fields__
+_BORROWER_HEAD = _head(len(_BORROWER))
 _FACTS = [(name, _CHANGED_BY.get(name, EVERYTHING)) for name in Facts.__struct_fields__]
 _WINDOWS = [(name, _CHANGED_BY.get(name, EVERYTHING)) for name in Windows.__struct_fields__]
 _FACTS_HEAD = _head(len(_FACTS))
@@ -60,13 +61,11 @@ class PackedParts:
             elif bits == EVERYTHING or changed & bits:
                 self.facts[at] = _encode(getattr(facts, name))
         self.changed = 0
-        return b"".join(
-            (
-                _BORROWER_HEAD,
-                _encode(borrower.schema),
-                _FACTS_HEAD,
-                *self.facts,
-                _encode(borrower.standing),
-                _encode(borrower.wake_ms),
-            )
-        )
+        packed = [_BORROWER_HEAD]
+        for name in _BORROWER:
+            if name == "facts":
+                packed.append(_FACTS_HEAD)
+                packed += self.facts
+            else:
+                packed.append(_encode(getattr(borrower, name)))
+        return b"".join(packed)

@@ -11,7 +11,6 @@ own next wake-up and is judged at no other; the borrower's one wake-up is the ea
 """
 
 from collections.abc import Sequence
-from copy import copy
 from typing import Any
 
 from msgspec import msgpack, structs
@@ -140,10 +139,7 @@ class Policies:
 
 def _seat(case: Case, shadow: ShadowStanding) -> Case:
     """The case as a shadow sees it: the same facts, its own standing and wake-up."""
-    seat = copy(case)
-    seat.borrower = structs.replace(case.borrower, standing=shadow.standing, shadows=None)
-    seat.wake_ms = shadow.wake_ms
-    return seat
+    return case.seat(structs.replace(case.borrower, standing=shadow.standing, shadows=None), shadow.wake_ms)
 
 
 def _earliest(moments: Sequence[int | None]) -> int | None:
