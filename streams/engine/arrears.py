@@ -55,9 +55,41 @@ def contractual_dpd(loan: Loan, due: int, day: int) -> int:
     return max(0, day - due + loan.basis[COUNTS_AS]) if day >= due else 0
 
 
+def _stops(loan: Loan) -> list[int]:
+    """What managed DPD does not count: first day, last day, day from which that is known; sorted by first day.
+
+    Pauses count from the day they were set; an incident's grace as if it had always been known.
+    """
+    if not loan.graces:
+        return loan.pauses
+    pauses, graces = loan.pauses, loan.graces
+    stops = [(pauses[at], pauses[at + 1], pauses[at + 2]) for at in range(0, len(pauses), 3)]
+    stops += [(graces[at], graces[at + 1], NONE) for at in range(0, len(graces), 2)]
+    return [number for stop in sorted(stops) for number in stop]
+
+
+def graced_days(loan: Loan, after_day: int, day: int) -> int:
+    """Days in the union of the graces that lie in (after_day, day]."""
+    graces = loan.graces
+    counted = 0
+    covered = after_day
+    for at in range(0, len(graces), 2):
+        start = max(graces[at], covered + 1)
+        end = min(graces[at + 1], day)
+        if end >= start:
+            counted += end - start + 1
+            covered = end
+    return counted
+
+
+def late_days(loan: Loan, due: int, paid_day: int) -> int:
+    """How many days after its due date something was paid, those of an incident's grace left out."""
+    return max(0, paid_day - due - graced_days(loan, due, paid_day))
+
+
 def paused_days(loan: Loan, due: int, day: int) -> int:
-    """Days in the union of the pauses known by `day` that lie in (due, day]."""
-    pauses = loan.pauses
+    """Days in the union of graces and of the pauses known by `day` that lie in (due, day]."""
+    pauses = _stops(loan)
     counted = 0
     covered = due
     for at in range(0, len(pauses), 3):
@@ -77,7 +109,7 @@ def managed_dpd(loan: Loan, due: int, day: int) -> int:
 
 def day_of_managed(loan: Loan, due: int, target: int, known_day: int) -> int:
     """The first day on which managed DPD is at least `target` (1 or more), with the pauses known on `known_day`."""
-    pauses = loan.pauses
+    pauses = _stops(loan)
     reached = due + target - loan.basis[COUNTS_AS]
     covered = due
     for at in range(0, len(pauses), 3):

@@ -21,7 +21,8 @@ class Logins(Struct, array_like=True):
     """Successful logins by day, failed ones by hour.
 
     `devices` has DEVICE integers for each, sorted by digest: digest, instant and day of its first login, day of its
-    last; `device_event_ids` beside it has the id of that first login.
+    last; `device_event_ids` beside it has the id of that first login. `skips` are first and last hour of each incident
+    that kept the borrower out, `channels` those logged in over.
     """
 
     first_day: int = NONE
@@ -34,6 +35,8 @@ class Logins(Struct, array_like=True):
     device_event_ids: list[str] = []
     seen: Proof | None = None
     refused: Proof | None = None
+    skips: list[int] = []
+    channels: list[str] = []
 
 
 class Borrowing(Struct, array_like=True):

@@ -15,18 +15,22 @@ class Case:
     `blob` is its state as it was packed last: what a fold that is thrown away goes back to.
     `known` says whether a state was stored before, `touched` whether it has to be stored again. Until the next
     judgement has looked at them, `retroactive` is set by facts that change the past, `new_profile` by a profile that
-    was set, `more_than_windows` by any fact that is not only in the windows.
+    was set, `more_than_windows` by any fact that is not only in the windows, `relieved_by` is the incident that has
+    changed a grace, "" for none. `failed_days` are business dates on which
+    something failed, for the task's index of failures; the fold takes them from there.
     """
 
     __slots__ = (
         "blob",
         "borrower",
         "borrower_id",
+        "failed_days",
         "features",
         "known",
         "more_than_windows",
         "new_profile",
         "parts",
+        "relieved_by",
         "retroactive",
         "touched",
         "wake_ms",
@@ -46,6 +50,8 @@ class Case:
         self.retroactive = False
         self.new_profile = False
         self.more_than_windows = False
+        self.relieved_by = ""
+        self.failed_days: list[int] = []
 
     def seat(self, borrower: Borrower, wake_ms: int | None) -> "Case":
         """This case for another look at it, with a standing and a wake-up of its own; all else is shared."""
@@ -54,7 +60,7 @@ class Case:
         seat.known, seat.touched = self.known, self.touched
         seat.features, seat.parts = self.features, self.parts
         seat.retroactive, seat.new_profile = self.retroactive, self.new_profile
-        seat.more_than_windows = self.more_than_windows
+        seat.more_than_windows, seat.relieved_by = self.more_than_windows, self.relieved_by
         return seat
 
     def dirty(self, parts: int) -> None:

@@ -6,6 +6,7 @@ packed bytes and plain integers, so that neither needs to know what a borrower's
 
 from msgspec import Struct, field
 
+from streams.engine.incidents import Incident
 from streams.engine.order import Record
 
 SWEEP_LIMIT = 2_000
@@ -13,6 +14,9 @@ SWEEP_LIMIT = 2_000
 
 Wake = tuple[int, str]
 """(due moment in epoch ms, borrower): sorts in the order wake-ups fire."""
+
+Span = tuple[str, str]
+"""Entries of the index of failures strictly between the two (`streams.engine.incidents.failure_key`)."""
 
 
 class Output(Struct, frozen=True, gc=False):
@@ -47,12 +51,14 @@ class Failure(Struct, frozen=True, gc=False):
 
 
 class Sweep(Struct, array_like=True):
-    """A tick whose wake-ups are not all fired yet."""
+    """A tick whose wake-ups are not all fired yet, or an incident whose effects are not: then `failures` are the
+    entries of the index still to be looked at. `at_ms` is the business clock."""
 
     at_ms: int
     partition: int
     offset: int
     event_id: str
+    failures: Span | None = None
 
 
 class PolicyInForce(Struct, array_like=True):
@@ -71,7 +77,8 @@ class TaskState(Struct, array_like=True):
 
     `clock_ms` is the last tick, None before the first. `control_seen` are the ids of control events already taken,
     newest last. `loans` counts open loans and their outstanding balance by currency and bucket, `levels` borrowers by
-    warning level, `statuses` by limit status (gauges that survive a restart exactly).
+    warning level, `statuses` by limit status (gauges that survive a restart exactly). `incidents` are those the policy
+    remembers, `incidents_rev` counts their changes: a borrower that has seen fewer has effects to come.
     """
 
     schema: int = 1
@@ -86,6 +93,8 @@ class TaskState(Struct, array_like=True):
     """Policies that run beside the live one, in the order of their activation."""
     activations: int = 0
     """How many activations have put a policy in force here."""
+    incidents: list[Incident] = field(default_factory=list)
+    incidents_rev: int = 0
 
 
 class Folded(Struct):
@@ -93,7 +102,8 @@ class Folded(Struct):
 
     `changed` maps each borrower whose state changed to its packed state; `wakes` maps a borrower to its new next
     wake-up (None: none any more), only where it changed. `taken` is how many records of the chunk were folded (fewer
-    than given only where a tick has more wake-ups than one fold may fire). `counts` counts records by (topic, outcome).
+    than given only where a tick has more wake-ups than one fold may fire, or an incident came). `counts` counts records
+    by (topic, outcome). `failures` are entries new in the index of failures; those before `failures_from` are dropped.
     `quarantined` has one failure for each borrower put in quarantine.
     """
 
@@ -105,3 +115,5 @@ class Folded(Struct):
     taken: int = 0
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
     quarantined: list[Failure] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    failures_from: str | None = None

@@ -21,6 +21,7 @@ from streams.engine.features import evaluate
 from streams.engine.loan import DUE, PAID_DAY, ROW, Loan
 from streams.engine.reasons import Reasoner
 from streams.engine.regulatory import Regulator
+from streams.engine.relief import tell_relief
 from streams.engine.score import Scored, scored
 from streams.engine.standing import LimitDecision, LoanStanding, Standing, WarningDecision
 from streams.engine.state import Borrower
@@ -71,11 +72,15 @@ class Judge:
         if borrower.facts.profile is not None and (case.new_profile or standing.limit is None):
             limits.rebase(standing, borrower.facts.profile, view, emitter)
         if case.retroactive:
-            self._overturn(borrower, view, emitter)
+            self._overturn(borrower, view, emitter, case.relieved_by)
+        for loan_view in every:
+            if loan_view.loan.grace_ids or loan_view.standing.shifts:
+                tell_relief(loan_view.loan, loan_view.standing, emitter)
         if case.retroactive or cured:
             self._look_back_for_cure(borrower, view)
         self._classify(borrower, view, emitter)
         case.new_profile = case.retroactive = case.more_than_windows = False
+        case.relieved_by = ""
         warnings.judge_warnings(self.policy.warnings, standing, view, emitter, self._reasoner)
         view.pressing = warnings.pressing_level(self.policy.warnings, standing, view)
         offers.judge_offers(self.policy.offers, view, emitter)
@@ -290,22 +295,23 @@ class Judge:
                         cured_day = paid_day
         return cured_day
 
-    def _overturn(self, borrower: Borrower, view: View, emitter: Emitter) -> None:
-        """Undo, newest first, the decisions whose arrears were not there on their own day."""
+    def _overturn(self, borrower: Borrower, view: View, emitter: Emitter, incident_id: str) -> None:
+        """Undo, newest first, the decisions whose arrears were not there on their own day; `incident_id` names the
+        incident whose grace has just changed, "" for none."""
         standing = borrower.standing
         before = standing.level
         while standing.warnings:
             raised = standing.warnings[-1]
             if not overturned(raised.grounds, self._hindsight(borrower, raised, view, 0)):
                 break
-            warnings.overturn_warning(standing, view, emitter, self._reasoner)
+            warnings.overturn_warning(standing, view, emitter, self._reasoner, incident_id)
         level_undone = before if standing.level < before else 0
         limit = standing.limit
         while limit is not None and limit.decisions:
             taken = limit.decisions[-1]
             if not overturned(taken.grounds, self._hindsight(borrower, taken, view, level_undone)):
                 break
-            limits.overturn_limit(self.policy.limits, standing, view, emitter, self._reasoner)
+            limits.overturn_limit(self.policy.limits, standing, view, emitter, self._reasoner, incident_id)
 
     def _hindsight(
         self, borrower: Borrower, decision: WarningDecision | LimitDecision, view: View, level_undone: int

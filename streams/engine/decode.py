@@ -11,7 +11,15 @@ import msgspec
 from msgspec import UNSET, Struct, ValidationError, inspect
 from msgspec.structs import replace
 
-from schemas.inbound import BorrowerEvent, Inbound, LoanDisbursed, LoanRescheduled, PauseSet, PlanAccepted
+from schemas.inbound import (
+    BorrowerEvent,
+    Inbound,
+    IncidentOpened,
+    LoanDisbursed,
+    LoanRescheduled,
+    PauseSet,
+    PlanAccepted,
+)
 from schemas.topics import INPUTS, TOPICS, input_types
 from streams.engine.diagnose import DEEP, MALFORMED, REASONS, BadInput, explain, parse_pairwise, too_deep
 
@@ -203,11 +211,23 @@ def _ordered_pause(event: PauseSet) -> BadInput | None:
     return None
 
 
+def _scoped_incident(event: IncidentOpened) -> BadInput | None:
+    scope = event.scope
+    if scope.all is not True and not any(
+        isinstance(name, str) for name in (scope.channel, scope.platform, scope.product)
+    ):
+        return BadInput("invalid_value", "scope: names nothing; give channel, platform or product, or all: true")
+    if isinstance(event.until_ms, int) and event.until_ms < event.from_ms:
+        return BadInput("out_of_range", "until_ms: must not be before from_ms")
+    return None
+
+
 _RULES: dict[type[Inbound], Callable[[Any], BadInput | None]] = {
     LoanDisbursed: _distinct_instalments,
     LoanRescheduled: _distinct_instalments,
     PlanAccepted: _distinct_instalments,
     PauseSet: _ordered_pause,
+    IncidentOpened: _scoped_incident,
 }
 
 

@@ -1,8 +1,9 @@
 """How overdue a loan is on a business date: three counters side by side, so that grace can never hide arrears.
 
 contractual  days since the oldest unpaid due date, never paused
-managed      contractual less the days of pauses after that due date
-material     consecutive days of arrears above both materiality thresholds (CRR Article 178)
+managed      contractual less the days of pauses and of incidents' grace after that due date
+material     consecutive days of arrears above both materiality thresholds (CRR Article 178), those of an incident's
+             grace left out
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from streams.engine.arrears import (
     basis_of,
     contractual_dpd,
     day_of_managed,
+    graced_days,
     is_material,
     managed_dpd,
     next_change_day,
@@ -31,6 +33,7 @@ from streams.engine.loan import (
     DETAIL,
     DUE,
     ENTRY,
+    FOREVER_DAY,
     NONE,
     OFFSET,
     PAID_DAY,
@@ -144,7 +147,11 @@ def _read(loan: Loan, day: int) -> Position:
         return Position(0, 0, 0, 0, 0, outstanding, overdue, unapplied, False)
     material = 0
     if is_material(penalty + fee + interest + principal, sum(owed), loan.basis):
-        material = 1 if loan.material_from == NONE else day - loan.material_from + 1
+        start = day if loan.material_from == NONE else loan.material_from
+        material = day - start + 1
+        if loan.graces:
+            # Technical past due (EBA/GL/2016/07, 23): such days do not count, nor do they end the stretch.
+            material -= graced_days(loan, start - 1, day)
     return Position(
         contractual_dpd(loan, due, day),
         managed_dpd(loan, due, day),
@@ -220,6 +227,8 @@ def next_edge_day(
         counted = _read(loan, day).material
         if counted > 0:
             candidates += [day + edge - counted for edge in material_edges if edge > counted][:1]
+        # After its last day of grace a loan may be material again.
+        candidates += [last + 1 for last in loan.graces[1::2] if last < FOREVER_DAY]
     coming = [candidate for candidate in candidates if candidate > day]
     return min(coming) if len(coming) > 0 else None
 
@@ -236,7 +245,7 @@ def _next_managed(loan: Loan, due: int, day: int, edges: Sequence[int]) -> int:
     for edge in edges:
         reached = day_of_managed(loan, due, edge, day)
         if reached > day:
-            return reached
+            return reached if reached < FOREVER_DAY else NONE
     return NONE
 
 

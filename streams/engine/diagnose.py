@@ -41,6 +41,7 @@ REASONS: Final[Mapping[str, Stage]] = MappingProxyType(
         "unknown_instalment": "fold",
         "unknown_loan": "fold",
         "parking_full": "fold",
+        "unknown_incident": "fold",
         "invalid_policy": "fold",
         "quarantined": "fold",
     }

@@ -10,9 +10,23 @@ from math import isqrt
 from operator import mul
 from typing import NamedTuple
 
+from streams.engine.arrears import graced_days
 from streams.engine.behaviour import NONE, Activity, Borrowing, Income, Logins, Spending, Windows
 from streams.engine.calendar import Calendar
-from streams.engine.loan import CELLS, DUE, PAID_DAY, ROW, UNPAID, Loan, ended_day, is_ended
+from streams.engine.loan import (
+    ATTEMPT,
+    ATTEMPT_DAY,
+    ATTRIBUTION,
+    CELLS,
+    DUE,
+    PAID_DAY,
+    ROW,
+    UNPAID,
+    Loan,
+    ended_day,
+    is_ended,
+)
+from streams.engine.login_skips import evaluate_logins_with_skips
 from streams.engine.windows import (
     ACTIVITY,
     BORROWING,
@@ -147,7 +161,6 @@ _AT_ACTIVITY, _AT_LOGINS, _AT_SPENDING, _AT_BORROWING, _AT_LOANS, _AT_INCOME, _A
 NEVER = 1 << 40
 """A day or hour that does not come."""
 
-_ATTEMPT, _ATTEMPT_DAY, _ATTRIBUTION = 4, 1, 2
 _BY_BORROWER = 1
 
 
@@ -283,6 +296,8 @@ def evaluate_logins(logins: Logins | None, day: int, hour: int) -> tuple[Value, 
     """The 5 features from logins_7d on."""
     if logins is None:
         return None, None, None, None, None, NEVER
+    if logins.skips:
+        return evaluate_logins_with_skips(logins, day, hour)
     until = (day + 1) * 24
     refused = 0
     if logins.failed_hours:
@@ -484,9 +499,9 @@ def evaluate_loans(loans: Collection[Loan], day: int) -> tuple[Value, Value, Val
         if loan.disbursed_day > day - 90:
             until = min(until, loan.disbursed_day + 90)
         attempts = loan.attempts
-        for at in range(0, len(attempts), _ATTEMPT):
-            if attempts[at + _ATTRIBUTION] == _BY_BORROWER and attempts[at + _ATTEMPT_DAY] > day - 30:
-                until = min(until, attempts[at + _ATTEMPT_DAY] + 30)
+        for at in range(0, len(attempts), ATTEMPT):
+            if attempts[at + ATTRIBUTION] == _BY_BORROWER and attempts[at + ATTEMPT_DAY] > day - 30:
+                until = min(until, attempts[at + ATTEMPT_DAY] + 30)
                 failed += 1
     last = sorted(lateness)[-6:]
     on_time: Value = None
@@ -505,9 +520,9 @@ def _note_lateness(loan: Loan, day: int, lateness: dict[int, int], late: list[tu
     """Add, per due date before `day`, the days its worst row was late, and the stretches (due day, day it was paid).
 
     What was still unpaid when the loan was closed was settled with it; after a write-off lateness is not counted on.
-    Returns the next day on which any of that changes by itself.
+    Days of an incident's grace are no days late. Returns the next day on which any of that changes by itself.
     """
-    rows, end = loan.rows, day
+    rows, end, graced = loan.rows, day, len(loan.graces) > 0
     until = _next_end(loan, day)
     ended = ended_day(loan)
     if ended != NONE and ended < end:
@@ -521,10 +536,13 @@ def _note_lateness(loan: Loan, day: int, lateness: dict[int, int], late: list[tu
             paid = max(end, due)
         elif paid < 0:
             continue
-        if paid > due:
+        days = paid - due
+        if days > 0 and graced:
+            days -= graced_days(loan, due, paid)
+        if days > 0:
             late.append((due, paid))
-            if paid - due > lateness.get(due, -1):
-                lateness[due] = paid - due
+            if days > lateness.get(due, -1):
+                lateness[due] = days
         elif due not in lateness:
             lateness[due] = 0
     return until

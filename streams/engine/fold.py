@@ -14,20 +14,22 @@ from heapq import heapify, heappop, heappush
 
 from msgspec import Struct, structs
 
-from schemas.inbound import BorrowerEvent, PolicyActivated, Tick
+from schemas.inbound import BorrowerEvent, IncidentClosed, IncidentOpened, PolicyActivated, Tick
 from schemas.outbound import Cause
 from schemas.partitioning import partition_of
 from streams.engine.activation import activate
 from streams.engine.calendar import DAY_MS
 from streams.engine.cases import Case, Cases
-from streams.engine.chunk import SWEEP_LIMIT, DeadLetter, Failure, Folded, PolicyInForce, Sweep, TaskState, Wake
+from streams.engine.chunk import SWEEP_LIMIT, DeadLetter, Failure, Folded, PolicyInForce, Span, Sweep, TaskState, Wake
 from streams.engine.decide import Judge
 from streams.engine.decode import BadInput, content_digest, decode
 from streams.engine.encode import Emitter
+from streams.engine.incidents import borrower_of, changed_by, failure_key, forgotten, span_of
 from streams.engine.ingest import TAKEN, Ingest, Parking
 from streams.engine.journal import Duplicate, Refused
 from streams.engine.order import LogRecord, Ordered, Record
 from streams.engine.quarantine import STUMBLED, Place, Stumble, Stumbles, enter, is_a_rules, leave, lifts, stumble_of
+from streams.engine.relief import heed_incidents, note_overdue
 from streams.engine.shadows import Policies, ShadowJudge
 from streams.engine.state import Parked, find_seen, forget_seen, note_seen, seen_key
 from streams.policy import loader
@@ -40,10 +42,12 @@ CONTROL_SEEN_MAX = 1_000
 
 class Needs(Struct, frozen=True):
     """What has to be loaded before a fold: the borrowers its records are about, and the wake-ups due until
-    `due_until_ms` (None: no tick, none needed)."""
+    `due_until_ms` (None: no tick, none needed). `failures`: the entries of the index of failures that an incident's
+    sweep looks at, SWEEP_LIMIT + 1 of them, with their borrowers' states."""
 
     borrowers: list[str]
     due_until_ms: int | None
+    failures: Span | None = None
 
 
 class Engine:
@@ -92,7 +96,8 @@ class Engine:
     def needs(self, task: TaskState, chunk: Sequence[Ordered], cases: Cases | None = None) -> Needs:
         """What `fold` of the same arguments has to be given: nothing of a borrower that `cases` holds."""
         if task.sweep is not None:
-            return Needs([], task.sweep.at_ms)
+            failures = task.sweep.failures
+            return Needs([], task.sweep.at_ms if failures is None else None, failures)
         borrowers: dict[bytes, None] = {}
         due_until_ms: int | None = None
         for _, topic, _, record in chunk:
@@ -112,14 +117,17 @@ class Engine:
         blobs: Mapping[str, bytes | None],
         due: Sequence[Wake],
         cases: Cases | None = None,
+        failures: Sequence[str] = (),
     ) -> Folded:
         """Fold `chunk` into the states in `blobs`.
 
         Args:
-            blobs: the packed state of every borrower in `needs(...)` and in `due`; None for one not known yet.
+            blobs: the packed state of every borrower in `needs(...)`, in `due` and in `failures`; None for one not
+                known yet.
             due: the task's wake-ups until `due_until_ms`, in order, at most SWEEP_LIMIT + 1 of them.
             cases: what earlier folds of the task have opened, each committed; this fold adds its own. A fold that is
                 not committed leaves them useless.
+            failures: the entries of the index of failures within `needs(...)`, in order, at most SWEEP_LIMIT + 1.
 
         A rule that fails twice in the same way puts its borrower in quarantine (see `streams.engine.quarantine`).
 
@@ -129,7 +137,7 @@ class Engine:
         stumbles = Stumbles()
         while True:
             run = _Pass(self, task, blobs, due, cases, self._partitions, self._recorded_policies, stumbles.certain)
-            folded = run.run(chunk)
+            folded = run.run(chunk, failures)
             if not run.stumbled:
                 return folded
             run.put_back()
@@ -157,6 +165,7 @@ class _Pass:
         self._policies = engine.policies_of(task)
         self._judge = self._policies.live
         self._ingest = Ingest(self._judge.policy.facts, self._judge.calendar)
+        self._reach_due = self._judge.policy.facts.incidents.reach == "due"
         self._blobs = blobs
         self._partitions = partitions
         self._recorded_policies = recorded_policies
@@ -167,9 +176,13 @@ class _Pass:
         heapify(self._due)
         self._folded = Folded(self._task)
 
-    def run(self, chunk: Sequence[Ordered]) -> Folded:
-        if self._task.sweep is not None:
-            self._sweep(self._task.sweep)
+    def run(self, chunk: Sequence[Ordered], failures: Sequence[str]) -> Folded:
+        sweep = self._task.sweep
+        if sweep is not None:
+            if sweep.failures is None:
+                self._sweep(sweep)
+            else:
+                self._relieve(sweep, sweep.failures, failures)
             return self._finish(0)
         taken = 0
         fold_event = self._fold_or_quarantine if self._failing else self._fold_borrower_event
@@ -201,6 +214,9 @@ class _Pass:
             if case.wake_ms != case.borrower.wake_ms:
                 folded.wakes[borrower_id] = case.wake_ms
                 case.borrower.wake_ms = case.wake_ms
+            if case.failed_days:
+                folded.failures += [failure_key(day, borrower_id) for day in dict.fromkeys(case.failed_days)]
+                case.failed_days = []
             folded.changed[borrower_id] = case.blob = case.parts.pack(case.borrower)
             case.known = True
             case.touched = False
@@ -286,11 +302,17 @@ class _Pass:
         clock_ms = self._task.clock_ms
         if clock_ms is None:
             case.wake_ms = event.at_ms if case.wake_ms is None else min(case.wake_ms, event.at_ms)
-        elif self._policies.still_stand(case, clock_ms):
+            self._await_wake(case)
             return
-        else:
+        heed_incidents(case, self._task, clock_ms, self._judge.policy.facts, self._judge.calendar)
+        if not self._policies.still_stand(case, clock_ms):
             cause = Cause(topic=record.topic, partition=record.partition, offset=record.offset, event_id=event.event_id)
             self._policies.judge(case, clock_ms, cause, self._folded.outputs, self._task)
+            self._judged(case, clock_ms)
+
+    def _judged(self, case: Case, as_of_ms: int) -> None:
+        if self._reach_due:
+            note_overdue(case, as_of_ms, self._judge.calendar)
         self._await_wake(case)
 
     def _await_wake(self, case: Case) -> None:
@@ -386,6 +408,8 @@ class _Pass:
             self._tick(event, record)
         elif event.event_id in self._task.control_seen:
             self._count(CONTROL, "duplicate")
+        elif isinstance(event, IncidentOpened | IncidentClosed) and not self._take_incident(event, record):
+            self._refuse(record, "unknown_incident", "incident_id: was not opened; open the incident first", "fold")
         else:
             refusal = self._activate(event) if isinstance(event, PolicyActivated) else None
             if refusal is not None:
@@ -401,6 +425,7 @@ class _Pass:
             return
         self._task.clock_ms = tick.at_ms
         self._count(CONTROL, "accepted")
+        self._forget_failures(clock_ms, tick.at_ms)
         self._sweep(Sweep(tick.at_ms, record.partition, record.offset, tick.event_id))
 
     def _sweep(self, sweep: Sweep) -> None:
@@ -429,8 +454,64 @@ class _Pass:
     def _wake(self, case: Case, wake_ms: int, cause: Cause) -> None:
         case.touched = True
         self._expire_parked(case, wake_ms)
+        shadows = case.borrower.shadows
+        if shadows is None or (shadows.live_wake_ms is not None and shadows.live_wake_ms <= wake_ms):
+            heed_incidents(case, self._task, wake_ms, self._judge.policy.facts, self._judge.calendar)
         self._policies.wake(case, wake_ms, cause, self._folded.outputs, self._task)
-        self._await_wake(case)
+        self._judged(case, wake_ms)
+
+    # --- incidents ----------------------------------------------------------------------------------------------------
+
+    def _take_incident(self, event: IncidentOpened | IncidentClosed, record: Record) -> bool:
+        """Note what is told of an incident and begin to look for whom it has touched; whether it is known."""
+        task, calendar = self._task, self._judge.calendar
+        change = changed_by(event, task.incidents)
+        if change is None:
+            return False
+        before, after = change
+        if before == after:
+            return True
+        task.incidents = [*(incident for incident in task.incidents if incident is not before), after]
+        task.incidents_rev += 1
+        if task.clock_ms is not None:
+            spans = [span_of(incident, task.clock_ms, calendar) for incident in (before or after, after)]
+            failures = failure_key(min(first for first, _ in spans)), failure_key(max(last for _, last in spans) + 1)
+            task.sweep = Sweep(task.clock_ms, record.partition, record.offset, event.event_id, failures)
+        return True
+
+    def _relieve(self, sweep: Sweep, span: Span, failures: Sequence[str]) -> None:
+        """Let an incident have its effect on the borrowers of the next entries of the index."""
+        cause = Cause(topic=CONTROL, partition=sweep.partition, offset=sweep.offset, event_id=sweep.event_id)
+        for entry in failures[:SWEEP_LIMIT]:
+            case = self._open(borrower_of(entry))
+            facts = case.borrower.facts
+            if facts.quarantine is not None or facts.incidents_rev == self._task.incidents_rev:
+                continue
+            place = ("", sweep.at_ms, case.borrower_id)
+            failure = self._failing.get(place)
+            if failure is not None:
+                self._quarantine(case, failure, cause, sweep.at_ms)
+                continue
+            try:
+                case.touched = True
+                heed_incidents(case, self._task, sweep.at_ms, self._judge.policy.facts, self._judge.calendar)
+                if case.relieved_by:
+                    self._policies.judge(case, sweep.at_ms, cause, self._folded.outputs, self._task)
+                    self._judged(case, sweep.at_ms)
+            except Exception as error:
+                self._stumble(case, place, error, CONTROL, sweep.offset)
+        more = len(failures) > SWEEP_LIMIT
+        self._task.sweep = structs.replace(sweep, failures=(failures[SWEEP_LIMIT - 1], span[1])) if more else None
+
+    def _forget_failures(self, before_ms: int | None, clock_ms: int) -> None:
+        """Once a day, drop what is too old to be asked for."""
+        calendar, rules = self._judge.calendar, self._judge.policy.facts.incidents
+        day = calendar.day(clock_ms)
+        if before_ms is None or calendar.day(before_ms) == day:
+            return
+        self._folded.failures_from = failure_key(day - rules.remember_days)
+        task = self._task
+        task.incidents = [incident for incident in task.incidents if not forgotten(incident, day, rules, calendar)]
 
     def _activate(self, event: PolicyActivated) -> str | None:
         """Put a recorded policy in force; why not, where it is refused."""

@@ -14,7 +14,7 @@ from streams.engine import ledger, loan_facts, windows
 from streams.engine.calendar import Calendar, day_of
 from streams.engine.cases import Case
 from streams.engine.journal import Applied, Duplicate, Refused
-from streams.engine.loan import Loan
+from streams.engine.loan import NONE, Loan
 from streams.engine.profile import Profile
 from streams.engine.state import Parked
 from streams.policy.model import Facts as FactsRules
@@ -34,6 +34,8 @@ class Parking(Struct, frozen=True):
 
 Result = Taken | Duplicate | Refused | Parking
 TAKEN = Taken([])
+LOGIN_CHANNELS_MAX = 8
+"""Of the channels of logins so many are kept at most."""
 
 
 class Ingest:
@@ -54,7 +56,13 @@ class Ingest:
     # --- effects ------------------------------------------------------------------------------------------------------
 
     def _login(self, case: Case, event: wire.Login) -> Result:
-        case.dirty(windows.observe_login(case.borrower.facts.windows, self.calendar, event))
+        facts = case.borrower.facts
+        case.dirty(windows.observe_login(facts.windows, self.calendar, event))
+        logins = facts.windows.logins
+        if logins is not None and event.channel not in logins.channels and len(logins.channels) < LOGIN_CHANNELS_MAX:
+            logins.channels = sorted([*logins.channels, event.channel])
+            # Which incidents kept the borrower out is to be found out anew.
+            facts.incidents_rev = NONE
         return TAKEN
 
     def _transaction(self, case: Case, event: wire.Transaction) -> Result:
@@ -124,6 +132,8 @@ class Ingest:
 
     def _attempted(self, case: Case, loan: Loan, event: wire.RepaymentFailed | wire.FailureReattributed) -> int:
         """Only borrower-caused failures count; a revision counts or discounts the attempt it is about."""
+        if isinstance(event, wire.RepaymentFailed):
+            case.failed_days.append(self.calendar.day(event.at_ms))
         by_borrower = loan_facts.attribution_now(loan, event.attempt_id) == "borrower"
         return windows.observe_failed_debit(
             case.borrower.facts.windows, event.at_ms, event.event_id, loan.loan_id, event.attempt_id, by_borrower

@@ -163,7 +163,10 @@ def _received(loan: Loan, event: wire.RepaymentReceived, calendar: Calendar, fac
     value_on = event.value_on
     day = day_of(value_on) if isinstance(value_on, date) else calendar.day(event.at_ms)
     numbers = (METHODS.index(event.method), day, event.amount_minor, digest)
-    return enter(loan, event, numbers, event.payment_id)
+    outcome = enter(loan, event, numbers, event.payment_id)
+    if isinstance(outcome, Applied):
+        loan_facts.note_channel(loan, event.channel, event.at_ms)
+    return outcome
 
 
 def _reversed(loan: Loan, event: wire.RepaymentReversed, calendar: Calendar, facts: Facts) -> Outcome:

@@ -204,8 +204,11 @@ def _paid_on_time(rules: Limits, standing: Standing, limit: Limit, view: View) -
     return view.on_time_since(since) >= rules.restoration.stage_on_time
 
 
-def overturn_limit(rules: Limits, standing: Standing, view: View, emitter: Emitter, reasoner: Reasoner) -> None:
-    """Compensate the newest restriction, whose arrears turned out false as of its own day."""
+def overturn_limit(
+    rules: Limits, standing: Standing, view: View, emitter: Emitter, reasoner: Reasoner, incident_id: str = ""
+) -> None:
+    """Compensate the newest restriction, whose arrears turned out false as of its own day, by an incident if one is
+    named."""
     limit = standing.limit
     if limit is None:
         return
@@ -219,7 +222,7 @@ def overturn_limit(rules: Limits, standing: Standing, view: View, emitter: Emitt
     ahead = stages_ahead(rules, limit.base_minor, to_minor, 0)
     _move(
         limit, rung, to_minor, view, emitter, outbound.LimitRestored,
-        compensates=decision.event_id, **reasoner.way_back(view, rung, 0, ahead),
+        compensates=decision.event_id, incident_id=incident_id or UNSET, **reasoner.way_back(view, rung, 0, ahead),
     )  # fmt: skip
     limit.since_ms, limit.since_day = since_ms, since_day
 

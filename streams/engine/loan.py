@@ -16,8 +16,11 @@ Layouts (stride first):
 - ``credits``: method, amount: money not allocated yet, oldest payment first.
 - ``replaced``: one list per reschedule of 5 integers: row id and the unpaid penalty, fee, interest, principal that
   disappeared.
-- ``attempts``: digest (0: not seen yet), day, attribution, at_ms of the latest revision; ``attempt_ids`` beside it,
-  sorted.
+- ``attempts``: digest (0: not seen yet), day, attribution, at_ms of the latest revision, at_ms; ``attempt_ids``
+  (sorted) and ``attempt_channels`` beside it.
+- ``channels``: every channel over which something was paid or tried; ``channel_since`` beside it is the first at_ms.
+- ``graces``: first day, last day of the grace that an incident gives; sorted. ``grace_ids`` (incidents) beside it. A
+  function of attempts, rows and incidents (see incidents).
 - ``pauses``: first day, last day, day it was set; sorted.
 - ``rebuttals``: stage (2, 3), day it was recorded, last day it holds; ``rebuttal_ids`` (event ids) beside it.
 - ``plans``: accepted at_ms, accepted day, last day, closed at_ms, closed day, state it closed in; ``plan_ids`` beside
@@ -29,6 +32,7 @@ from msgspec import Struct
 SLOT, SLOT_NO, SLOT_DUE, SLOT_FEE, SLOT_INTEREST, SLOT_PRINCIPAL = 5, 0, 1, 2, 3, 4
 ENTRY, KIND, DAY, OFFSET, AMOUNT, DETAIL = 5, 0, 1, 2, 3, 4
 ROW, ROW_ID, DUE, PAID_DAY, CELLS = 7, 0, 1, 2, 3
+ATTEMPT, ATTEMPT_DAY, ATTRIBUTION, REVISED_MS, ATTEMPT_MS = 5, 1, 2, 3, 4
 SLOTS_MAX = 1_024
 """Row ids leave room for this many instalments a schedule; the wire allows 600."""
 
@@ -43,6 +47,8 @@ REVERSAL, CHARGE, WAIVER, RESCHEDULE = 4, 5, 6, 7
 UNPAID, REPLACED = -1, -2
 NONE = -1
 """A day, instant or run that there is none of."""
+FOREVER_DAY = 1_000_000
+"""The last day of what has no end yet."""
 
 
 class Loan(Struct, array_like=True):
@@ -107,6 +113,14 @@ class Loan(Struct, array_like=True):
     """1 when the episode that runs through the day before `as_of_day` is in `episodes`."""
     material_runs: list[int] = []
     """First and last day of each stretch of material arrears that is over, if it was long (see arrears)."""
+
+    attempt_channels: list[str] = []
+    channels: list[str] = []
+    channel_since: list[int] = []
+    graces: list[int] = []
+    grace_ids: list[str] = []
+    noted_due: int = NONE
+    """The last due date that was put into the task's index of failures (where incidents reach what is due)."""
 
 
 class Instalment(Struct, frozen=True):

@@ -8,10 +8,23 @@ from bisect import bisect_left
 from schemas import inbound as wire
 from streams.engine.calendar import Calendar, day_of
 from streams.engine.journal import DUPLICATE, Applied, Outcome, conflict, digest_but_id
-from streams.engine.loan import AMOUNT, ATTRIBUTIONS, DAY, ENTRY, NONE, PLAN_STATES, RESCHEDULE, Loan
+from streams.engine.loan import (
+    AMOUNT,
+    ATTEMPT,
+    ATTEMPT_DAY,
+    ATTEMPT_MS,
+    ATTRIBUTION,
+    ATTRIBUTIONS,
+    DAY,
+    ENTRY,
+    NONE,
+    PLAN_STATES,
+    RESCHEDULE,
+    REVISED_MS,
+    Loan,
+)
 from streams.policy.model import Facts
 
-ATTEMPT, ATTEMPT_DAY, ATTRIBUTION, REVISED_MS = 4, 1, 2, 3
 PLAN, PLAN_CLOSED_MS = 6, 3
 REBUTTAL = 3
 
@@ -54,7 +67,8 @@ def _attempt_at(loan: Loan, attempt_id: str) -> int:
     index = bisect_left(loan.attempt_ids, attempt_id)
     if index == len(loan.attempt_ids) or loan.attempt_ids[index] != attempt_id:
         loan.attempt_ids.insert(index, attempt_id)
-        loan.attempts[index * ATTEMPT : index * ATTEMPT] = [0, NONE, 0, NONE]
+        loan.attempt_channels.insert(index, "")
+        loan.attempts[index * ATTEMPT : index * ATTEMPT] = [0, NONE, 0, NONE, NONE]
     return index * ATTEMPT
 
 
@@ -67,9 +81,23 @@ def failed(loan: Loan, event: wire.RepaymentFailed, calendar: Calendar, facts: F
     day = calendar.day(event.at_ms)
     attempts[at] = digest
     attempts[at + ATTEMPT_DAY] = day
+    attempts[at + ATTEMPT_MS] = event.at_ms
+    loan.attempt_channels[at // ATTEMPT] = event.channel
+    note_channel(loan, event.channel, event.at_ms)
     if attempts[at + REVISED_MS] == NONE:
         attempts[at + ATTRIBUTION] = ATTRIBUTIONS.index(attribution_of(event.code, facts))
     return Applied(day < loan.as_of_day)
+
+
+def note_channel(loan: Loan, channel: str, at_ms: int) -> None:
+    """Something was paid or tried over a channel."""
+    if channel not in loan.channels:
+        index = bisect_left(loan.channels, channel)
+        loan.channels.insert(index, channel)
+        loan.channel_since.insert(index, at_ms)
+    else:
+        index = loan.channels.index(channel)
+        loan.channel_since[index] = min(loan.channel_since[index], at_ms)
 
 
 def reattributed(loan: Loan, event: wire.FailureReattributed, calendar: Calendar, facts: Facts) -> Outcome:

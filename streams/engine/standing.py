@@ -61,9 +61,20 @@ class LimitDecision(Struct, array_like=True, gc=False):
     previous_since_day: int = 0
 
 
-class LoanStanding(Struct, array_like=True, gc=False):
+class Shift(Struct, array_like=True, frozen=True, gc=False):
+    """A due date that was told to be shifted by an incident, and the event that told it."""
+
+    incident_id: str
+    no: int
+    due_day: int
+    to_day: int
+    event_id: str
+
+
+class LoanStanding(Struct, array_like=True):
     """What was last reported of a loan: the bucket by its name, which another policy may give to other days.
-    `offered_day`: the day a plan was offered in the present arrears episode."""
+    `offered_day`: the day a plan was offered in the present arrears episode. `shifts` of due dates in force;
+    `waivers_proposed` are the penalty charges of which a waiver was proposed."""
 
     bucket: str = CURRENT
     balance_minor: int = 0
@@ -72,6 +83,8 @@ class LoanStanding(Struct, array_like=True, gc=False):
     """Whether the loan is among the open ones that the task's gauges count."""
     classified: int = 0
     """The regulatory classification last reported (see regulatory); 0 is current, not in default."""
+    shifts: list[Shift] = []
+    waivers_proposed: list[str] = []
 
 
 class Limit(Struct, array_like=True):

@@ -50,7 +50,8 @@ class Quarantine(Struct, array_like=True, gc=False):
 
 class Facts(Struct, array_like=True):
     """`seen` holds the ids of recent events, packed (see `find_seen`); `fraud_event_id` is what confirmed fraud;
-    `quarantine` is None but for a borrower on whom a rule has failed."""
+    `quarantine` is None but for a borrower on whom a rule has failed. `incidents_rev` is how many changes of the task's
+    incidents have had their effect."""
 
     profile: Profile | None = None
     loans: dict[str, Loan] = field(default_factory=dict)
@@ -59,6 +60,7 @@ class Facts(Struct, array_like=True):
     parked: list[Parked] = field(default_factory=list)
     fraud_event_id: str | None = None
     quarantine: Quarantine | None = None
+    incidents_rev: int = 0
 
 
 class ShadowStanding(Struct, array_like=True):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from streams.engine.arrears import late_days
 from streams.engine.behaviour import Windows
 from streams.engine.delinquency import Position
 from streams.engine.loan import Loan, instalments
@@ -72,11 +73,13 @@ class View(Struct, gc=False):
         return overdue
 
     def on_time_since(self, day: int) -> int:
-        """How many instalments that fell due after `day` were fully paid by their due date."""
+        """How many instalments that fell due after `day` were fully paid on time; an incident's grace is on time."""
         paid = 0
         for view in self.loans:
             for instalment in instalments(view.loan):
-                if day < instalment.due_day <= self.day and 0 <= instalment.paid_day <= instalment.due_day:
+                if not day < instalment.due_day <= self.day or instalment.paid_day < 0:
+                    continue
+                if late_days(view.loan, instalment.due_day, instalment.paid_day) == 0:
                     paid += 1
         return paid
 

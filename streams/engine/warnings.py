@@ -5,6 +5,8 @@ lower     score back above and managed DPD below, for the dwell     one level af
 overturn  the DPD that raised the level turns out never to have been    at once, by a compensating event
 """
 
+from msgspec import UNSET
+
 from schemas import outbound
 from streams.engine.calendar import DAY_MS
 from streams.engine.encode import Emitter
@@ -123,8 +125,11 @@ def pressing_level(rules: tuple[WarningLevel, ...], standing: Standing, view: Vi
     return 0
 
 
-def overturn_warning(standing: Standing, view: View, emitter: Emitter, reasoner: Reasoner) -> None:
-    """Compensate the newest warning decision, whose DPD turned out false as of its own day."""
+def overturn_warning(
+    standing: Standing, view: View, emitter: Emitter, reasoner: Reasoner, incident_id: str = ""
+) -> None:
+    """Compensate the newest warning decision, whose DPD turned out false as of its own day, by an incident if one is
+    named."""
     decision = standing.warnings.pop()
     previous = standing.level
     standing.level = view.level = min(standing.level, decision.previous_level)
@@ -137,6 +142,7 @@ def overturn_warning(standing: Standing, view: View, emitter: Emitter, reasoner:
         level=LEVELS[standing.level],
         previous_level=LEVELS[previous],
         compensates=decision.event_id,
+        incident_id=incident_id or UNSET,
         **reasoner.warning(view, None),
     )
 

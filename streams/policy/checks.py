@@ -67,6 +67,14 @@ def _facts(policy: Policy) -> Iterator[Finding]:
                 f"code {code!r} is under platform too; a failure has one cause, keep one of the two",
             )
 
+    incidents = facts.incidents
+    yield from _repeated(incidents.attributions, ("facts", "incidents", "attributions"), "attribution")
+    if not incidents.attributions and incidents.reach == "failed":
+        yield (
+            ("facts", "incidents", "attributions"),
+            "is empty: no failure would ever get grace; list platform, and unknown unless you have reasons not to",
+        )
+
 
 def _zone_exists(zone: str) -> bool:
     if "/" not in zone and zone != "UTC":

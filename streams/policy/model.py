@@ -72,12 +72,30 @@ class Attribution(Model, frozen=True):
     borrower: tuple[str, ...]
 
 
+Attributed = Literal["unknown", "borrower", "platform"]
+
+
+class IncidentRules(Model, frozen=True):
+    """Whom an incident reaches, of those in its scope.
+
+    `reach`: loans on which a payment `failed` inside it, or every loan of which an instalment was `due` inside, tried
+    or not. `attributions`: the failures that count; one that the borrower caused has nothing to do with an incident.
+    `remember_days`: for so long after its grace an incident may still be told or corrected and finds at once whom it
+    touched.
+    """
+
+    reach: Literal["failed", "due"] = "failed"
+    attributions: tuple[Attributed, ...] = ("platform", "unknown")
+    remember_days: Annotated[int, Meta(ge=30, le=3_660)] = 400
+
+
 class Facts(Model, frozen=True):
     calendar: Calendar
     allocation: Allocation
     dpd: Dpd
     material: Material
     attribution: Attribution
+    incidents: IncidentRules = IncidentRules()
     allowed_lateness_days: Days = 7
     duplicate_days: Annotated[int, Meta(ge=1, le=30)] = 7
     parked_events_max: Annotated[int, Meta(ge=1, le=1_000)] = 32

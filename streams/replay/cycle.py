@@ -12,8 +12,10 @@ from schemas.topics import COMMITS, INPUTS
 from streams.engine.cases import Cases
 from streams.engine.chunk import SWEEP_LIMIT, Folded, TaskState, Wake
 from streams.engine.fold import Engine
+from streams.engine.incidents import borrower_of
 from streams.engine.order import LogRecord, Merge, Ordered
 from streams.replay.recording import Recording
+from streams.store.memory import FailureIndex
 from streams.worker import commitlog
 
 CHUNK_RECORDS = 20_000
@@ -34,6 +36,7 @@ class LocalTask:
         self._states: dict[str, bytes] = {}
         self._cases = Cases(CASES_KEPT)
         self._moments: dict[str, int] = {}
+        self._failures = FailureIndex()
         # Wake-ups by moment; those that were moved since stay in it until their old moment comes up.
         self._wakes: list[Wake] = []
 
@@ -59,24 +62,35 @@ class LocalTask:
 
     def _pass(self, chunk: Sequence[Ordered]) -> Folded:
         folded, due = self.fold_once(chunk)
-        self.keep(folded.changed, folded.wakes, folded.task, due)
+        self.keep(folded.changed, folded.wakes, folded.task, due, folded.failures, folded.failures_from)
         return folded
 
     def fold_once(self, chunk: Sequence[Ordered]) -> tuple[Folded, list[Wake]]:
         """Fold in one pass and leave the state as it was; `keep` must follow, with the wake-ups returned."""
         needs = self.engine.needs(self.task, chunk, self._cases)
         due = [] if needs.due_until_ms is None else self._take_due(needs.due_until_ms)
+        failures = [] if needs.failures is None else self._failures.within(needs.failures, SWEEP_LIMIT + 1)
         states = self._states
         blobs = {name: states.get(name) for name in needs.borrowers}
         for _, name in due:
             blobs[name] = states[name]
-        return self.engine.fold(self.task, chunk, blobs, due, self._cases), due
+        for entry in failures:
+            name = borrower_of(entry)
+            blobs[name] = states[name]
+        return self.engine.fold(self.task, chunk, blobs, due, self._cases, failures), due
 
     def keep(
-        self, changed: Mapping[str, bytes], wakes: Mapping[str, int | None], task: TaskState, due: Sequence[Wake] = ()
+        self,
+        changed: Mapping[str, bytes],
+        wakes: Mapping[str, int | None],
+        task: TaskState,
+        due: Sequence[Wake] = (),
+        failures: Sequence[str] = (),
+        failures_from: str | None = None,
     ) -> None:
         """Take over what a pass has changed, or what is said to have changed instead (see `reopen`)."""
         self._states.update(changed)
+        self._failures.change(failures, failures_from)
         for name, moment in wakes.items():
             self._wake(name, moment)
         for moment, name in due:

@@ -1,9 +1,9 @@
 #!lua
 -- Copies one commit, or one part of a large one.
--- KEYS: meta, task, wakes, then the key of each changed borrower.
+-- KEYS: meta, task, wakes, failures, then the key of each changed borrower.
 -- ARGV: fence, applied before ('' = none), applied after, read_from, '1' if more parts follow, task state ('' = as it was),
---       number of wake-ups dropped, then the state of each changed borrower, then each borrower whose wake-up is dropped,
---       then moment, borrower, moment, borrower ... of each wake-up set.
+--       bound below which failures are dropped ('' = none), number of wake-ups dropped, number of failures added, then the
+--       state of each changed borrower, then each borrower whose wake-up is dropped, then each failure added, then moment, borrower, moment, borrower ... of each wake-up set.
 local held = redis.call('HMGET', KEYS[1], 'fence', 'applied', 'pending')
 local fence, applied, pending = held[1], held[2] or '', held[3]
 if not fence or tonumber(fence) < tonumber(ARGV[1]) then return {'STALE', applied} end
@@ -13,11 +13,11 @@ if applied ~= ARGV[2] then return {'STALE', applied} end
 if pending and pending ~= ARGV[3] then return {'TORN', pending} end
 
 -- One call for many arguments is several times as fast as a call each; Lua's stack (8,000) bounds how many.
-local first_state, states = 8, #KEYS - 3
+local first_state, states = 10, #KEYS - 4
 for i = 0, states - 1, 2000 do
   local call, n = {}, 0
   for j = i, math.min(i + 2000, states) - 1 do
-    call[n + 1] = KEYS[4 + j]
+    call[n + 1] = KEYS[5 + j]
     call[n + 2] = ARGV[first_state + j]
     n = n + 2
   end
@@ -30,10 +30,21 @@ if ARGV[5] == '1' then
 end
 
 local first_dropped = first_state + states
-local first_set = first_dropped + tonumber(ARGV[7])
-for i = first_dropped, first_set - 1, 4000 do
-  redis.call('ZREM', KEYS[3], unpack(ARGV, i, math.min(i + 3999, first_set - 1)))
+local first_failure = first_dropped + tonumber(ARGV[8])
+local first_set = first_failure + tonumber(ARGV[9])
+for i = first_dropped, first_failure - 1, 4000 do
+  redis.call('ZREM', KEYS[3], unpack(ARGV, i, math.min(i + 3999, first_failure - 1)))
 end
+for i = first_failure, first_set - 1, 2000 do
+  local call, n = {}, 0
+  for j = i, math.min(i + 1999, first_set - 1) do
+    call[n + 1] = 0
+    call[n + 2] = ARGV[j]
+    n = n + 2
+  end
+  redis.call('ZADD', KEYS[4], unpack(call))
+end
+if ARGV[7] ~= '' then redis.call('ZREMRANGEBYLEX', KEYS[4], '-', ARGV[7]) end
 for i = first_set, #ARGV, 4000 do
   redis.call('ZADD', KEYS[3], unpack(ARGV, i, math.min(i + 3999, #ARGV)))
 end

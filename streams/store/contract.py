@@ -15,7 +15,7 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
-from streams.engine.chunk import Wake
+from streams.engine.chunk import Span, Wake
 
 SCHEMA = 1
 """Version of the layout of a task's state in the store."""
@@ -76,6 +76,7 @@ class Change(Struct, frozen=True):
     `to_applied` is its offset in the commit log (of its last part), `read_from` that of its first part. `changed`
     maps a borrower to its packed state, `wakes` a borrower to its next wake-up in epoch ms (None: none any more);
     both hold only what changed. `task` is the packed task state, None where the commit leaves it as it was (a claim).
+    `failures` are new entries of the index of failures; those that sort before `failures_from` are dropped.
     """
 
     to_applied: int
@@ -83,16 +84,20 @@ class Change(Struct, frozen=True):
     changed: Mapping[str, bytes] = field(default_factory=dict)
     wakes: Mapping[str, int | None] = field(default_factory=dict)
     task: bytes | None = None
+    failures: Sequence[str] = ()
+    failures_from: str | None = None
 
 
 class Loaded(Struct, frozen=True):
-    """Answer of `load`: `due` in the order (moment, borrower), `blobs` of the borrowers asked for and of the due ones.
+    """Answer of `load`: `due` in the order (moment, borrower), `failures` in theirs, `blobs` of the borrowers asked for
+    and of those in `due` and `failures`.
 
     A borrower the store does not know has the blob None.
     """
 
     blobs: dict[str, bytes | None]
     due: list[Wake]
+    failures: list[str] = field(default_factory=list)
 
 
 class Looked(Struct, frozen=True):
@@ -130,10 +135,16 @@ class Store(Protocol):
         """
 
     async def load(
-        self, fence: int, applied: int, borrowers: Sequence[str], due_until_ms: int | None, limit: int
+        self,
+        fence: int,
+        applied: int,
+        borrowers: Sequence[str],
+        due_until_ms: int | None,
+        limit: int,
+        failures: Span | None = None,
     ) -> Loaded:
-        """States of `borrowers`, and at most `limit` wake-ups due until `due_until_ms` (None: no wake-ups) with their
-        states.
+        """States of `borrowers`, and at most `limit` each of the wake-ups due until `due_until_ms` (None: no wake-ups)
+        and of the entries of the index of failures within `failures` (None: none), with their borrowers' states.
 
         Raises:
             Fenced: a later claim is held.

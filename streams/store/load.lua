@@ -1,8 +1,9 @@
 #!lua flags=no-writes
 -- Reads states and due wake-ups, only where the copy stands at the caller's commit.
--- KEYS: meta, wakes, then each key to read.
--- ARGV: fence, applied, due until ('' = no wake-ups), most wake-ups, prefix of a borrower's key.
--- The keys of due borrowers are not known to the caller; they carry the same hash tag, so they are on this node.
+-- KEYS: meta, wakes, failures, then each key to read.
+-- ARGV: fence, applied, due until ('' = no wake-ups), most wake-ups and most failures, prefix of a borrower's key, then the
+--       bounds of the failures asked for ('' = none). A failure is day (7 digits), '|', borrower.
+-- The keys of due and failed borrowers are not known to the caller; they carry the same hash tag, so they are on this node.
 local held = redis.call('HMGET', KEYS[1], 'fence', 'applied', 'pending')
 local fence, applied, pending = held[1], held[2] or '', held[3]
 if fence and tonumber(fence) > tonumber(ARGV[1]) then return {'FENCED', fence} end
@@ -25,6 +26,12 @@ local function read(keys, from)
   return states
 end
 
-local due_keys = {}
+local failed = {}
+if ARGV[6] ~= '' then
+  failed = redis.call('ZRANGEBYLEX', KEYS[3], ARGV[6], ARGV[7], 'LIMIT', 0, ARGV[4])
+end
+
+local due_keys, failed_keys = {}, {}
 for i = 1, #due, 2 do due_keys[#due_keys + 1] = ARGV[5] .. due[i] end
-return {'OK', read(KEYS, 3), due, read(due_keys, 1)}
+for i = 1, #failed do failed_keys[i] = ARGV[5] .. string.sub(failed[i], 9) end
+return {'OK', read(KEYS, 4), due, read(due_keys, 1), failed, read(failed_keys, 1)}

@@ -1,10 +1,33 @@
 """A task's state in memory: for replay and tests."""
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import AsyncIterator, Sequence
 
-from streams.engine.chunk import Wake
+from streams.engine.chunk import Span, Wake
+from streams.engine.incidents import borrower_of
 from streams.store.contract import SCHEMA, Change, Fenced, Foreign, Loaded, Looked, Meta, Stale
+
+
+class FailureIndex:
+    """A task's index of failures: sorted entries, each once."""
+
+    def __init__(self) -> None:
+        self._entries: list[str] = []
+
+    def change(self, added: Sequence[str], first: str | None) -> None:
+        entries = self._entries
+        for entry in added:
+            at = bisect_left(entries, entry)
+            if at == len(entries) or entries[at] != entry:
+                entries.insert(at, entry)
+        if first is not None:
+            del entries[: bisect_left(entries, first)]
+
+    def within(self, span: Span, limit: int) -> list[str]:
+        """The first entries strictly between the two."""
+        after, before = span
+        start = bisect_right(self._entries, after)
+        return self._entries[start : min(bisect_left(self._entries, before), start + limit)]
 
 
 class MemoryStore:
@@ -19,6 +42,7 @@ class MemoryStore:
         self._states: dict[str, bytes] = {}
         self._moments: dict[str, int] = {}
         self._wakes: list[Wake] = []
+        self._failures = FailureIndex()
         self._task: bytes | None = None
 
     @property
@@ -47,12 +71,19 @@ class MemoryStore:
         self._states.update(change.changed)
         for borrower, moment in change.wakes.items():
             self._wake(borrower, moment)
+        self._failures.change(change.failures, change.failures_from)
         if change.task is not None:
             self._task = change.task
         self._meta = Meta(held.fence, change.to_applied, change.read_from, held.schema, held.incarnation)
 
     async def load(
-        self, fence: int, applied: int, borrowers: Sequence[str], due_until_ms: int | None, limit: int
+        self,
+        fence: int,
+        applied: int,
+        borrowers: Sequence[str],
+        due_until_ms: int | None,
+        limit: int,
+        failures: Span | None = None,
     ) -> Loaded:
         self._check_at(fence, applied)
         due: list[Wake] = []
@@ -60,8 +91,9 @@ class MemoryStore:
             # One past the moment: every borrower of the moment itself sorts before it.
             end = bisect_left(self._wakes, (due_until_ms + 1, ""))
             due = self._wakes[: min(end, limit)]
-        names = [*borrowers, *(borrower for _, borrower in due)]
-        return Loaded({name: self._states.get(name) for name in names}, due)
+        entries = [] if failures is None else self._failures.within(failures, limit)
+        names = [*borrowers, *(borrower for _, borrower in due), *map(borrower_of, entries)]
+        return Loaded({name: self._states.get(name) for name in names}, due, entries)
 
     async def task_blob(self, fence: int, applied: int) -> bytes | None:
         self._check_at(fence, applied)

@@ -1,7 +1,8 @@
 """A task's state in Redis.
 
 Keys, all under the hash tag `{app:partition}`, so that every script stays on one node of a cluster: `:meta` (hash),
-`:task` and `:b:<borrower>` (packed states, sealed), `:wakes` (sorted set of borrowers by moment). None expires.
+`:task` and `:b:<borrower>` (packed states, sealed), `:wakes` (sorted set of borrowers by moment), `:failures` (sorted
+set of index entries, all of score 0). None expires.
 
 A commit is one script as long as its states stay within `PART_BYTES`; a larger one is cut, so that no script holds
 Redis up for long. Nobody sees what has been copied of it meanwhile: the first part marks the task and `load` refuses
@@ -33,7 +34,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from streams.config import Settings
-from streams.engine.chunk import Wake
+from streams.engine.chunk import Span, Wake
+from streams.engine.incidents import borrower_of
 from streams.store.contract import (
     SCHEMA,
     Change,
@@ -174,6 +176,7 @@ class RedisStore:
         self._meta = f"{tag}:meta"
         self._task = f"{tag}:task"
         self._wakes = f"{tag}:wakes"
+        self._failures = f"{tag}:failures"
         self._prefix = f"{tag}:b:"
         self._scripts = {name: redis.register_script(source) for name, source in _SCRIPTS.items()}
 
@@ -199,11 +202,12 @@ class RedisStore:
         for number, part in enumerate(parts, start=1):
             more = number < len(parts)
             dropped, moments = ([], []) if more else _split(change.wakes)
+            failures = () if more else change.failures
             await self._run(
                 "apply",
                 fence,
                 from_applied,
-                [self._meta, self._task, self._wakes, *(key for key, _ in part)],
+                [self._meta, self._task, self._wakes, self._failures, *(key for key, _ in part)],
                 [
                     fence,
                     before,
@@ -211,36 +215,49 @@ class RedisStore:
                     change.read_from,
                     "1" if more else "",
                     "" if more or change.task is None else seal("", change.task),
+                    "" if more or change.failures_from is None else f"({change.failures_from}",
                     len(dropped),
+                    len(failures),
                     *(state for _, state in part),
                     *dropped,
+                    *failures,
                     *moments,
                 ],
             )
 
     async def load(
-        self, fence: int, applied: int, borrowers: Sequence[str], due_until_ms: int | None, limit: int
+        self,
+        fence: int,
+        applied: int,
+        borrowers: Sequence[str],
+        due_until_ms: int | None,
+        limit: int,
+        failures: Span | None = None,
     ) -> Loaded:
         blobs: dict[str, bytes | None] = {}
         due: list[Wake] = []
+        entries: list[str] = []
         until: int | str = "" if due_until_ms is None else due_until_ms
+        span = ("", "") if failures is None else (f"({failures[0]}", f"({failures[1]}")
         for start in range(0, max(len(borrowers), 1), PART_STATES):
             asked = borrowers[start : start + PART_STATES]
-            keys = [self._meta, self._wakes, *(self._prefix + name for name in asked)]
-            _, states, wakes, due_states = await self._run(
-                "load", fence, applied, keys, [fence, applied, until, limit, self._prefix]
+            keys = [self._meta, self._wakes, self._failures, *(self._prefix + name for name in asked)]
+            _, states, wakes, due_states, failed, failed_states = await self._run(
+                "load", fence, applied, keys, [fence, applied, until, limit, self._prefix, *span]
             )
-            until = ""
+            until, span = "", ("", "")
             woken = [name.decode() for name in wakes[::2]]
             due += zip((int(moment) for moment in wakes[1::2]), woken, strict=True)
             blobs.update(self._unseal(asked, states))
             blobs.update(self._unseal(woken, due_states))
-        return Loaded(blobs, due)
+            found = [entry.decode() for entry in failed]
+            entries += found
+            blobs.update(self._unseal([borrower_of(entry) for entry in found], failed_states))
+        return Loaded(blobs, due, entries)
 
     async def task_blob(self, fence: int, applied: int) -> bytes | None:
-        _, states, _, _ = await self._run(
-            "load", fence, applied, [self._meta, self._wakes, self._task], [fence, applied, "", 0, self._prefix]
-        )
+        keys = [self._meta, self._wakes, self._failures, self._task]
+        _, states, *_ = await self._run("load", fence, applied, keys, [fence, applied, "", 0, self._prefix, "", ""])
         return self._unseal([""], states)[""]
 
     async def look(self, fence: int, applied: int, borrowers: Sequence[str]) -> Looked:
@@ -250,7 +267,7 @@ class RedisStore:
         return Looked(self._unseal(borrowers, states), wakes, count)
 
     async def wipe(self, fence: int) -> None:
-        batch = [self._task, self._wakes]
+        batch = [self._task, self._wakes, self._failures]
         with self._reported():
             async for key in self._redis.scan_iter(match=f"{self._prefix}*", count=_WIPE_KEYS):
                 batch.append(key)

@@ -47,8 +47,8 @@ class CommitRecord(Struct, frozen=True, array_like=True):
     """One commit of a task.
 
     `seq` rises by one per record of a task. `incarnation` names the log: coined by its first claim and copied into
-    every later record. `positions` maps each input topic to where reading goes on. `changed`, `wakes` and `task` as
-    in `streams.store.contract.Change`; `task` None leaves it as it was. A claim repeats the positions of the record
+    every later record. `positions` maps each input topic to where reading goes on. All that follows is as in
+    `streams.store.contract.Change`; `task` None leaves it as it was. A claim repeats the positions of the record
     before it, so that the newest record always tells them; likewise `refused`, what was refused lately (see
     `streams.worker.refusals`).
     """
@@ -61,10 +61,12 @@ class CommitRecord(Struct, frozen=True, array_like=True):
     wakes: dict[str, int | None] = field(default_factory=dict)
     task: bytes | None = None
     refused: dict[str, tuple[int, int]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    failures_from: str | None = None
 
     def change(self, first: int, last: int) -> Change:
         """What a store copies of this record, whose parts stand at the offsets `first` to `last`."""
-        return Change(last, first, self.changed, self.wakes, self.task)
+        return Change(last, first, self.changed, self.wakes, self.task, self.failures, self.failures_from)
 
 
 class Encoded(Struct, frozen=True):
@@ -98,6 +100,8 @@ class _Body(Struct, array_like=True):
     wakes: dict[str, int | None]
     task: bytes | None
     refused: dict[str, tuple[int, int]] = field(default_factory=dict)
+    failures: list[str] = []
+    failures_from: str | None = None
 
 
 class _Head(NamedTuple):
@@ -217,7 +221,18 @@ class Reader:
             task = None if body.task is None else unseal("", body.task)
         except BrokenSeal:
             raise self._error(offset, "a state in it does not match its checksum") from None
-        return CommitRecord(body.kind, seq, body.incarnation, body.positions, changed, body.wakes, task, body.refused)
+        return CommitRecord(
+            body.kind,
+            seq,
+            body.incarnation,
+            body.positions,
+            changed,
+            body.wakes,
+            task,
+            body.refused,
+            body.failures,
+            body.failures_from,
+        )
 
     def _error(self, offset: int, what: str) -> CommitLogError:
         return CommitLogError(f"commit log of task {self._partition}, offset {offset}: {what}")
@@ -232,6 +247,8 @@ def _pack(record: CommitRecord) -> bytes:
         record.wakes,
         None if record.task is None else seal("", record.task),
         record.refused,
+        record.failures,
+        record.failures_from,
     )
     return bytes(cramjam.zstd.compress(_body_encoder.encode(body), level=1))
 

@@ -20,7 +20,7 @@ from faust.types import TP
 
 from schemas.topics import COMMITS
 from streams.engine.cases import Cases
-from streams.engine.chunk import SWEEP_LIMIT, Folded, TaskState, Wake
+from streams.engine.chunk import SWEEP_LIMIT, Folded, Span, TaskState, Wake
 from streams.engine.order import Merge, Ordered
 from streams.engine.state import pack_task, unpack_task
 from streams.store.contract import Corrupted, Stale, Store, Unavailable
@@ -47,12 +47,15 @@ log = structlog.get_logger(__name__)
 
 
 class Needed(Protocol):
-    """What a fold needs to be given: states of `borrowers`, and the wake-ups due until `due_until_ms` (None: none)."""
+    """What a fold needs to be given: states of `borrowers`, the wake-ups due until `due_until_ms` (None: none), and the
+    index of failures within `failures` (None: nothing of it)."""
 
     @property
     def borrowers(self) -> Sequence[str]: ...
     @property
     def due_until_ms(self) -> int | None: ...
+    @property
+    def failures(self) -> Span | None: ...
 
 
 class FoldEngine(Protocol):
@@ -67,6 +70,7 @@ class FoldEngine(Protocol):
         blobs: Mapping[str, bytes | None],
         due: Sequence[Wake],
         cases: Cases,
+        failures: Sequence[str],
     ) -> Folded: ...
 
 
@@ -366,12 +370,17 @@ class Task:
         with self._timed("load"):
             loaded = await self._from_store(
                 lambda: self._store.load(
-                    fence, self._committed.last, needs.borrowers, needs.due_until_ms, SWEEP_LIMIT + 1
+                    fence,
+                    self._committed.last,
+                    needs.borrowers,
+                    needs.due_until_ms,
+                    SWEEP_LIMIT + 1,
+                    needs.failures,
                 )
             )
         with self._timed("fold"):
             began = time.monotonic()
-            folded = self._engine.fold(self._state, chunk, loaded.blobs, loaded.due, self._cases)
+            folded = self._engine.fold(self._state, chunk, loaded.blobs, loaded.due, self._cases, loaded.failures)
             self._adapt(time.monotonic() - began, folded.taken)
         refused = counted(self._committed.record.refused, chunk, folded, self._limits.poison, self.partition)
         positions = self._positions_after(chunk, folded.taken)
@@ -384,6 +393,8 @@ class Task:
             wakes=folded.wakes,
             task=pack_task(folded.task),
             refused=dict(refused),
+            failures=folded.failures,
+            failures_from=folded.failures_from,
         )
         applied = self._committed.last
         with self._timed("commit"):

@@ -9,11 +9,13 @@ from streams.engine.cases import Cases
 from streams.engine.chunk import SWEEP_LIMIT, Output, TaskState, Wake
 from streams.engine.decide import Judge
 from streams.engine.fold import Engine
+from streams.engine.incidents import borrower_of
 from streams.engine.order import Ordered
 from streams.policy.loader import load
 from streams.replay.cycle import chunks
 from streams.replay.recording import Recording
 from streams.replay.simulate.writing import simulate
+from streams.store.memory import FailureIndex
 
 BORROWERS, EVENTS = 40, 12_000
 
@@ -35,6 +37,7 @@ class Folding:
         self.states: dict[str, bytes] = {}
         self.wakes: dict[str, int] = {}
         self.task = TaskState()
+        self.failures = FailureIndex()
         self._chunk = chunk
         self._cases = Cases(kept)
 
@@ -54,8 +57,11 @@ class Folding:
         due: list[Wake] = []
         if needs.due_until_ms is not None:
             due = sorted((ms, name) for name, ms in self.wakes.items() if ms <= needs.due_until_ms)[: SWEEP_LIMIT + 1]
-        blobs = {name: self.states.get(name) for name in [*needs.borrowers, *(name for _, name in due)]}
-        folded = engine.fold(self.task, chunk, blobs, due, self._cases)
+        failures = [] if needs.failures is None else self.failures.within(needs.failures, SWEEP_LIMIT + 1)
+        names = [*needs.borrowers, *(name for _, name in due), *map(borrower_of, failures)]
+        blobs = {name: self.states.get(name) for name in names}
+        folded = engine.fold(self.task, chunk, blobs, due, self._cases, failures)
+        self.failures.change(folded.failures, folded.failures_from)
         self.outputs += folded.outputs
         self.states.update(folded.changed)
         for name, ms in folded.wakes.items():

@@ -47,6 +47,11 @@ class Tape:
         body = {"type": "tick", "event_id": f"tick-{ms(at)}", "at_ms": ms(at)}
         self.raw(CONTROL, at, None, json.dumps(body).encode())
 
+    def control(self, at: str, kind: str, **fields: Any) -> None:
+        self._told += 1
+        body = {"type": kind, "event_id": f"e{self._told}", "at_ms": ms(at)} | fields
+        self.raw(CONTROL, at, None, json.dumps(body).encode())
+
     def days(self, first: str, last: str) -> None:
         """A tick at 01:00 of each day, both included."""
         day = date.fromisoformat(first)

@@ -208,3 +208,29 @@ async def test_a_look_tells_states_and_wakes_at_one_commit(store: Store) -> None
     assert (await store.look(10, 11, [])).wake_count == 2
     with pytest.raises(Stale):
         await store.look(10, 10, ["a"])
+
+
+async def test_failures_are_found_between_two_entries_in_their_order(store: Store) -> None:
+    await claimed(store)
+    entries = ["0020001|bö|1", "0020000|zoe", "0020001|anna", "0020003|carl", "0020001|anna"]
+    await store.apply(10, 10, Change(11, 11, {"anna": b"a", "bö|1": b"b", "carl": b"c"}, failures=entries))
+    ordered = ["0020000|zoe", "0020001|anna", "0020001|bö|1", "0020003|carl"]
+    loaded = await store.load(10, 11, ["dora"], None, 10, ("0020000|", "0020004|"))
+    assert loaded.failures == ordered
+    assert loaded.blobs == {"dora": None, "zoe": None, "anna": b"a", "bö|1": b"b", "carl": b"c"}
+    assert (await store.load(10, 11, [], None, 2, ("0020000|zoe", "0020004|"))).failures == ordered[1:3]
+    assert (await store.load(10, 11, [], None, 9, ("0020001|bö|1", "0020003|carl"))).failures == []
+    assert (await store.load(10, 11, [], None, 9)).failures == []
+
+
+async def test_old_failures_are_dropped_and_a_wipe_forgets_them_all(store: Store) -> None:
+    await claimed(store)
+    names = [f"b{n:04d}" for n in range(5_000)]
+    entries = [f"{day:07d}|{name}" for day in (7, 8) for name in names]
+    await store.apply(10, 10, Change(11, 11, failures=entries))
+    await store.apply(10, 11, Change(12, 12, failures=["0000009|z"], failures_from="0000008|"))
+    found = (await store.load(10, 12, [], None, 20_000, ("", "0000010|"))).failures
+    assert found == [*entries[5_000:], "0000009|z"]
+    await store.wipe(10)
+    await store.apply(10, None, Change(13, 13))
+    assert (await store.load(10, 13, [], None, 9, ("", "0000010|"))).failures == []

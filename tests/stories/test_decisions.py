@@ -39,6 +39,9 @@ OTHER_EVENTS: tuple[tuple[str, str, tuple[str, ...], dict[str, Any]], ...] = (
 
 ACTIVATION = re.compile(r"policy (\w+) (goes live|runs as a shadow|is retired)(?: with (.+))?")
 MODES = {"goes live": "live", "runs as a shadow": "shadow", "is retired": "retired"}
+SCOPE = r"(?:(channel|product|platform) (\w+)|everything)"
+INCIDENT_OPENED = rf"incident (\w+) of {SCOPE} from {ON}(?: until {ON})? with (\d+) days of grace"
+INCIDENT_CLOSED = rf"incident (\w+) closed, it ended {ON}"
 
 
 def policy_of(changes: str, tmp_path: Path) -> str:
@@ -94,6 +97,10 @@ def activate(name: str, mode: str, text: str, on: date, tape: Tape) -> None:
 
 
 def tell(happening: str, on: date, play: Play, tape: Tape) -> None:
+    incident = control_event(happening)
+    if incident is not None:
+        tape.control(f"{on} 12:00", incident.pop("type"), **incident)
+        return
     late = re.match(rf"late, of {ON}: ", happening)
     at = date.fromisoformat(late.group(1)) if late else on
     happening = happening[late.end() :] if late else happening
@@ -108,6 +115,21 @@ def tell(happening: str, on: date, play: Play, tape: Tape) -> None:
     for common in ("event_id", "at_ms", "borrower_id"):
         fields.pop(common, None)
     tape.event(f"{at} 12:00", kind, received=f"{on} 12:00", **fields)
+
+
+def control_event(text: str) -> dict[str, Any] | None:
+    """An incident of whole days: from 00:00 of the first to 23:59 of the last."""
+    opened = re.fullmatch(INCIDENT_OPENED, text)
+    if opened is not None:
+        incident_id, kind, name, from_on, until_on, days = opened.groups()
+        until = {} if until_on is None else {"until_ms": ms(f"{until_on} 23:59")}
+        scope = {"all": True} if kind is None else {kind: name}
+        fields = {"scope": scope, "from_ms": ms(f"{from_on} 00:00"), "grace_days": int(days), "cause": "outage"}
+        return {"type": "incident_opened", "incident_id": incident_id} | fields | until
+    closed = re.fullmatch(INCIDENT_CLOSED, text)
+    if closed is not None:
+        return {"type": "incident_closed", "incident_id": closed.group(1), "until_ms": ms(f"{closed.group(2)} 23:59")}
+    return None
 
 
 def other_event(text: str) -> dict[str, Any] | None:
@@ -138,8 +160,14 @@ def told(event: dict[str, Any], before: dict[str, dict[str, Any]], shadow: str |
         words = f"{words} to {Decimal(event['to_minor']) / 100:.2f}"
         if kind in ("limit_restored", "limit_rebased"):
             words += f" {event['to_status']}"
+    elif kind == "due_date_shifted":
+        words = f"due date of {event['instalment_no']} shifted to {event['to_on']}"
+    elif kind == "waiver_proposed":
+        words = f"waiver of {event['component']} {Decimal(event['amount_minor']) / 100:.2f} on {event['instalment_no']}"
     if "compensates" in event:
         words += f" (undoes {before[event['compensates']]['type'].replace('_', ' ')})"
+    if "incident_id" in event:
+        words += f" by {event['incident_id']}"
     words = words if loan == "A" else f"{loan}: {words}"
     return words if shadow is None else f"shadow {shadow}: {words}"
 

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from streams.config import load_settings
 from streams.engine.cases import Cases
-from streams.engine.chunk import DeadLetter, Folded, Output, TaskState, Wake
+from streams.engine.chunk import DeadLetter, Folded, Output, Span, TaskState, Wake
 from streams.engine.order import Ordered
 from streams.worker.app import run_with
 from streams.worker.observer import Silent
@@ -27,6 +27,7 @@ HANG = b"hang"
 class Needs(NamedTuple):
     borrowers: list[str]
     due_until_ms: int | None = None
+    failures: Span | None = None
 
 
 class Echo:
@@ -52,6 +53,7 @@ class Echo:
         blobs: Mapping[str, bytes | None],
         due: Sequence[Wake],
         cases: Cases,
+        failures: Sequence[str] = (),
     ) -> Folded:
         folded = Folded(structs.replace(task, statuses=dict(task.statuses)), taken=len(chunk))
         counts: dict[str, int] = {}

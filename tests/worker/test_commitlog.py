@@ -23,6 +23,8 @@ records = st.builds(
     changed=st.dictionaries(names, st.binary(max_size=300), max_size=12),
     wakes=st.dictionaries(names, st.none() | instants, max_size=12),
     task=st.none() | st.binary(max_size=300),
+    failures=st.lists(st.text(max_size=20), max_size=5),
+    failures_from=st.none() | st.text(max_size=8),
 )
 
 
@@ -58,7 +60,9 @@ def test_a_record_comes_back_from_its_parts(record: CommitRecord, room: int, pre
     assert all(len(value) <= OVERHEAD + room for value in encoded.values)
     committed = read(Reader(2), encoded, at=40)
     assert committed == Committed(record, 40, 39 + len(encoded.values), encoded.digest)
-    assert committed.change == Change(committed.last, 40, record.changed, record.wakes, record.task)
+    assert committed.change == Change(
+        committed.last, 40, record.changed, record.wakes, record.task, record.failures, record.failures_from
+    )
 
 
 @given(records, st.data())

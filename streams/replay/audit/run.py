@@ -218,7 +218,13 @@ class _TaskAudit:
 
     def _follow_record(self, record: CommitRecord, at: int) -> None:
         """Take over what a commit says, as the store does."""
-        self._local.keep(record.changed, record.wakes, self._task_of(record))
+        self._local.keep(
+            record.changed,
+            record.wakes,
+            self._task_of(record),
+            failures=record.failures,
+            failures_from=record.failures_from,
+        )
         self._written.update(dict.fromkeys(record.changed, at))
         self._local.reopen()
 
@@ -242,8 +248,12 @@ class _TaskAudit:
                 self._tell("wake-up", _flaw(name, folded.wakes, record.wakes), at, "", chunk, name)
         if record.task is not None and pack_task(folded.task) != record.task:
             self._tell("task state", "differs", at, _unlike(folded.task, unpack_task(record.task)))
+        if (folded.failures, folded.failures_from) != (record.failures, record.failures_from):
+            self._tell("task state", "differs", at, "the index of failures gets other entries")
         self._book.expect(at, folded.outputs, folded.dead_letters)
-        self._local.keep(record.changed, record.wakes, self._task_of(record), due)
+        self._local.keep(
+            record.changed, record.wakes, self._task_of(record), due, record.failures, record.failures_from
+        )
         self._written.update(dict.fromkeys(record.changed, at))
         if told.differences > before:
             self._local.reopen()
