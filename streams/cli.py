@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from streams.cli_policy import policy_group
+
 if TYPE_CHECKING:
     from streams.config import Settings
     from streams.worker.findings import Finding
@@ -38,7 +40,7 @@ def _group(name: str, text: str) -> typer.Typer:
 
 topics = _group("topics", "Create the Kafka topics, or check those that are there.")
 config = _group("config", "The settings in force.")
-policy_group = _group("policy", "Policies: what a risk analyst decides, as one file.")
+app.add_typer(policy_group, name="policy")
 schemas_group = _group("schemas", "JSON Schema and AsyncAPI of every message.")
 import_group = _group("import", "Turn real data into a recording.")
 
@@ -518,30 +520,7 @@ def import_uci_credit(
     Console().print(*table(report), sep="\n")
 
 
-# --- policies and schemas -----------------------------------------------------------------------------------------
-
-
-@policy_group.command("lint")
-def policy_lint(
-    policy: Annotated[str, typer.Argument(help="A policy file, or a shipped policy's name.", show_default=False)],
-    as_json: _Json = False,
-) -> None:
-    """Check a policy file: every mistake with its line, and what to do about it."""
-    from streams.policy.loader import PolicyError, digest, load
-
-    try:
-        loaded = load(policy)
-    except PolicyError as error:
-        if as_json:
-            _print_json({"errors": error.all_errors})
-        else:
-            for line in error.all_errors:
-                print(line, file=sys.stderr)
-        raise typer.Exit(1) from None
-    if as_json:
-        _print_json({"errors": [], "id": loaded.id, "digest": digest(loaded)})
-    else:
-        print(f"{policy}: policy {loaded.id}, {digest(loaded)}")
+# --- schemas ------------------------------------------------------------------------------------------------------
 
 
 @schemas_group.command("export")

@@ -42,7 +42,9 @@ def recording(tmp_path: Path) -> Path:
 
 COMMANDS = (
     "demo", "worker", "doctor", "rebuild", "audit", "config show", "topics create", "topics check", "simulate",
-    "record", "produce", "replay", "explain", "import uci-credit", "policy lint", "schemas export", "schemas check",
+    "record", "produce", "replay", "explain", "import uci-credit", "policy lint", "policy test", "policy diff",
+    "policy activate",
+    "schemas export", "schemas check",
 )  # fmt: skip
 
 

@@ -67,6 +67,11 @@ class Engine:
         self._judges: dict[str, Judge] = {self._initial.digest: Judge(self._initial)}
         self._shadow_judges: dict[str, ShadowJudge] = {}
 
+    @property
+    def initial(self) -> Policy:
+        """The policy in force until an activation replaces it."""
+        return self._initial.policy
+
     def judge_of(self, task: TaskState) -> Judge:
         """The judge of the policy in force in `task`."""
         if task.live is None or not self._recorded_policies:

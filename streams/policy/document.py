@@ -102,7 +102,27 @@ class Reading:
                 self.flaw(node, path, f"expected a list, found {_found(node)}")
                 return None
             return [self.value(item, kind.item_type, (*path, at)) for at, item in enumerate(node.value)]
+        if isinstance(kind, msgspec.inspect.AnyType):
+            return self._anything(node, path)
         return self._scalar(node, kind, path)
+
+    def _anything(self, node: yaml.Node, path: Path) -> Any:
+        """A value of any shape: fields, a list, a whole number, true, false, nothing or text."""
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            pairs = self._pairs(node, path) or []
+            return {name: self._anything(value, (*path, name)) for name, _, value in pairs}
+        if isinstance(node, yaml.SequenceNode):
+            return [self._anything(item, (*path, at)) for at, item in enumerate(node.value)]
+        assert isinstance(node, yaml.ScalarNode), "a node is fields, a list or a scalar"
+        if _is_null(node):
+            return None
+        whole = _whole(node)
+        if whole is not None:
+            return whole
+        if node.style is None and node.value in ("true", "false"):
+            return node.value == "true"
+        return self._scalar(node, msgspec.inspect.StrType(), path)
 
     def _pairs(self, node: yaml.Node, path: Path) -> list[tuple[str, yaml.Node, yaml.Node]] | None:
         if not isinstance(node, yaml.MappingNode):

@@ -2,29 +2,47 @@
 
 import hashlib
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path as File
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from streams.policy.checks import findings
 from streams.policy.document import Flaw, Path, Reading, Unreadable, parse
 from streams.policy.model import Policy
+from streams.policy.tables import PolicyFile, Table, policy_of
 
 SHIPPED = {"standard": File(__file__).with_name("standard.yaml")}
 MAX_BYTES = 900 * 1024
-_POLICY_TYPE = msgspec.inspect.type_info(Policy)
+_FILE_TYPE = msgspec.inspect.type_info(PolicyFile)
+
+
+class Loaded(NamedTuple):
+    """A policy and what stands beside it in its file; `line_of` gives the line of a path into it."""
+
+    policy: Policy
+    tests: tuple[Table, ...]
+    source: str
+    line_of: Callable[[Path], int]
+
+    def place(self, path: Path) -> str:
+        """Where a path is, as errors tell it: FILE:LINE: field.path"""
+        return f"{self.source}:{self.line_of(path)}: {dotted(path)}"
 
 
 class PolicyError(ValueError):
     """A policy that cannot be used. The message is one line: FILE:LINE: field.path: what is wrong; what to do.
 
-    `all_errors` has every flaw found, in the order of the file; the message is the first.
+    `all_errors` has every flaw found, in the order of the file; the message is the first. `flaws` are the same with
+    line, path and text apart; none where there is no file to find them in.
     """
 
-    def __init__(self, all_errors: tuple[str, ...]) -> None:
+    def __init__(self, all_errors: tuple[str, ...], flaws: tuple[Flaw, ...] = ()) -> None:
         super().__init__(all_errors[0])
         self.all_errors = all_errors
+        self.flaws = flaws
 
 
 def load(name_or_path: str) -> Policy:
@@ -33,6 +51,11 @@ def load(name_or_path: str) -> Policy:
     Raises:
         PolicyError: the file cannot be read, or is not a policy.
     """
+    return load_file(name_or_path).policy
+
+
+def load_file(name_or_path: str) -> Loaded:
+    """As `load`, with the tests and the lines of the file."""
     file = SHIPPED.get(name_or_path) or File(name_or_path)
     try:
         raw = file.read_bytes()
@@ -45,8 +68,8 @@ def load(name_or_path: str) -> Policy:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise PolicyError((f"{name_or_path}:{line}: not UTF-8; save the file in that encoding",)) from None
-    return loads(text, str(name_or_path))
+        raise _refused(str(name_or_path), [Flaw(line, (), "not UTF-8; save the file in that encoding")]) from None
+    return read(text, str(name_or_path))
 
 
 def loads(text: str, source: str) -> Policy:
@@ -55,20 +78,29 @@ def loads(text: str, source: str) -> Policy:
     Raises:
         PolicyError: it is not a policy.
     """
+    return read(text, source).policy
+
+
+def read(text: str, source: str) -> Loaded:
+    """As `loads`, with the tests and the lines of the text."""
     if len(text) > MAX_BYTES:
-        raise PolicyError((f"{source}:1: longer than {MAX_BYTES} characters; no policy is",))
+        raise _refused(source, [Flaw(1, (), f"longer than {MAX_BYTES} characters; no policy is")])
     reading = Reading()
     try:
-        plain = reading.value(parse(text), _POLICY_TYPE, ())
+        plain = reading.value(parse(text), _FILE_TYPE, ())
     except Unreadable as error:
-        raise PolicyError((f"{source}:{error.line}: {error}",)) from None
+        raise _refused(source, [Flaw(error.line, (), str(error))]) from None
     if not reading.flaws:
-        policy = msgspec.convert(plain, Policy)
+        file = msgspec.convert(plain, PolicyFile)
+        policy = policy_of(file)
         reading.flaws.extend(Flaw(_line(reading, path), path, what) for path, what in findings(policy))
         if not reading.flaws:
-            return policy
-    ordered = sorted(reading.flaws, key=lambda flaw: flaw.line)
-    raise PolicyError(tuple(f"{source}:{flaw.line}: {_dotted(flaw.path)}{flaw.what}" for flaw in ordered))
+            return Loaded(policy, file.tests, source, partial(_line, reading))
+    raise _refused(source, sorted(reading.flaws, key=lambda flaw: flaw.line))
+
+
+def _refused(source: str, flaws: list[Flaw]) -> PolicyError:
+    return PolicyError(tuple(f"{source}:{flaw.line}: {_named(flaw.path)}{flaw.what}" for flaw in flaws), tuple(flaws))
 
 
 def _line(reading: Reading, path: Path) -> int:
@@ -78,9 +110,13 @@ def _line(reading: Reading, path: Path) -> int:
     return reading.lines[path]
 
 
-def _dotted(path: Path) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return f"{text.lstrip('.')}: " if text else ""
+def dotted(path: Path) -> str:
+    """A path as people write it: limits.steps[3].when"""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+
+
+def _named(path: Path) -> str:
+    return f"{dotted(path)}: " if path else ""
 
 
 def body(policy: Policy) -> str:
