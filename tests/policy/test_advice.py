@@ -18,8 +18,8 @@ ODD = [
     ("cool_down_days: 14", "▶cool_down_days: 0", "warnings[0].cool_down_days: 0 lets watch be raised again"),
     ("leave_score_from: 600", "▶leave_score_from: 585", "warnings[0].leave_score_from: only 5 points above"),
     (
-        "    probation_days: 90           # clean",
-        "▶    probation_days: 0           # clean",
+        "  restoration:\n    probation_days: 90",
+        "  restoration:\n▶    probation_days: 0",
         "limits.restoration.probation_days: 0 gives the limit back on the day arrears are cleared",
     ),
     ("    stage_days: 30", "▶    stage_days: 0", "limits.restoration.stage_days: 0 passes every stage at once"),
