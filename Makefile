@@ -35,8 +35,9 @@ bench: $(READY) ## Events per second through the worker, on real Kafka and Redis
 faults: $(READY) ## Kills, stalls and cut connections on real parts; SEED= and ROW= pick one run
 	$(BIN)/python -m pytest tests/faults $(if $(SEED),--seed $(SEED)) $(if $(ROW),--row $(ROW)) $(ARGS)
 
-schemas: $(READY) ## Write JSON Schema and AsyncAPI from the wire types
+schemas: $(READY) ## Write JSON Schema and AsyncAPI of the messages, and the JSON Schema of a policy
 	$(BIN)/python -m schemas.export
+	$(BIN)/duewatch policy schema --out streams/policy/policy.schema.json
 
 # Pins that still fit are kept; to take newer versions delete the two lock files first.
 lock: $(READY) ## Resolve the locked dependencies again, with hashes, for every platform

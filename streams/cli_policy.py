@@ -96,6 +96,22 @@ def _tell_outcomes(loaded: "Loaded", outcomes: "list[Outcome]") -> None:
         print(f"{loaded.source}: has no tests; write some under `tests:` as in the shipped standard.yaml")
 
 
+@policy_group.command("schema")
+def policy_schema(
+    out: Annotated[Path | None, typer.Option(help="File to write to.  [default: standard output]")] = None,
+) -> None:
+    """Write the JSON Schema of a policy file, with which an editor completes, explains and checks what one writes.
+
+    In the file's first line: # yaml-language-server: $schema=PATH
+    """
+    from streams.policy import schema
+
+    if out is None:
+        print(schema.text(), end="")
+    else:
+        out.write_text(schema.text(), encoding="utf-8")
+
+
 # --- diff ---------------------------------------------------------------------------------------------------------
 
 

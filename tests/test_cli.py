@@ -43,7 +43,7 @@ def recording(tmp_path: Path) -> Path:
 COMMANDS = (
     "demo", "worker", "doctor", "rebuild", "audit", "config show", "topics create", "topics check", "simulate",
     "record", "produce", "replay", "explain", "import uci-credit", "policy lint", "policy test", "policy diff",
-    "policy activate",
+    "policy activate", "policy schema",
     "schemas export", "schemas check",
 )  # fmt: skip
 
