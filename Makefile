@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench faults schemas lock
+.PHONY: help setup demo test lint format bench faults faults-long schemas lock
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
 setup: $(READY) ## Make .venv from the locked dependencies (done again only when they change)
 
@@ -32,8 +32,13 @@ format: $(READY) ## Put the sources into the house format
 bench: $(READY) ## Events per second through the worker, on real Kafka and Redis; ARGS go to the benchmark
 	$(BIN)/python -m benchmarks $(ARGS)
 
-faults: $(READY) ## Kills, stalls and cut connections on real parts; SEED= and ROW= pick one run
-	$(BIN)/python -m pytest tests/faults $(if $(SEED),--seed $(SEED)) $(if $(ROW),--row $(ROW)) $(ARGS)
+FAULTS = $(BIN)/python -m pytest tests/faults -q --no-header $(if $(SEED),--seed $(SEED)) $(if $(ROW),--row $(ROW))
+
+faults: $(READY) ## Kills, stalls and cut connections on real parts: short rows; SEED= and ROW= pick one run
+	@$(FAULTS) --short $(ARGS)
+
+faults-long: $(READY) ## All rows, the long ones too
+	@$(FAULTS) $(ARGS)
 
 schemas: $(READY) ## Write JSON Schema and AsyncAPI of the messages, and the JSON Schema of a policy
 	$(BIN)/python -m schemas.export

@@ -58,7 +58,7 @@ _BAD = (
 """What is sent, each time made of the record before it in its topic: taken for an event it would change something."""
 
 
-def spoiled(records: Sequence[LogRecord], rounds: int = 3) -> list[LogRecord]:
+def spoiled(records: Sequence[LogRecord], rounds: int = 3, partitions: int = PARTITIONS) -> list[LogRecord]:
     """`records`, in their order, with every kind of bad record put in `rounds` times; offsets are counted anew.
 
     A bad record has headers, the others have none.
@@ -76,15 +76,15 @@ def spoiled(records: Sequence[LogRecord], rounds: int = 3) -> list[LogRecord]:
         add(record)
         for bad in [bad for at, bad in due if at <= index and bad.topic == record.topic][:1]:
             due.remove(next(entry for entry in due if entry[1] is bad))
-            add(_made_bad(bad, record, len(mixed)))
+            add(_made_bad(bad, record, len(mixed), partitions))
     assert not due, "a topic with too few records"
     return mixed
 
 
-def _made_bad(bad: _Bad, record: LogRecord, number: int) -> LogRecord:
+def _made_bad(bad: _Bad, record: LogRecord, number: int, partitions: int) -> LogRecord:
     body = json.loads(record.value or b"") | {"event_id": f"bad-{number}"}
     key = b"somebody-else" if bad.wrong_key else record.key
-    partition = (record.partition + 1) % PARTITIONS if bad.wrong_partition else record.partition
+    partition = (record.partition + 1) % partitions if bad.wrong_partition else record.partition
     headers = [(_HEADER, bad.reason.encode()), ("trace", b"\x00\xff"), ("trace", b"%d" % number)]
     return record._replace(key=key, value=bad.body(body), partition=partition, headers=headers)
 

@@ -123,9 +123,9 @@ def _ordered(records: Iterable[LogRecord]) -> Iterator[tuple[int, LogRecord]]:
         yield order_ms, found
 
 
-def written(records: Iterable[LogRecord], path: Path) -> None:
+def written(records: Iterable[LogRecord], path: Path, partitions: int = PARTITIONS) -> None:
     """A recording of input records."""
-    with RecordingWriter(path, dict.fromkeys(INPUTS, PARTITIONS)) as writer:
+    with RecordingWriter(path, dict.fromkeys(INPUTS, partitions)) as writer:
         for found in records:
             writer.write(found)
 
@@ -198,18 +198,18 @@ def reader(bootstrap: str) -> Consumer:
 class Live(Rig):
     """All topics of the service, made anew, a store of its own, and the workers that a test starts on them."""
 
-    def __init__(self, kafka: Kafka, store: OwnRedis, app_id: str, folder: Path) -> None:
+    def __init__(self, kafka: Kafka, store: OwnRedis, app_id: str, folder: Path, partitions: int = PARTITIONS) -> None:
         self._store = store
-        super().__init__(kafka, store.url, app_id, folder, PARTITIONS)
+        super().__init__(kafka, store.url, app_id, folder, partitions)
         self.config: Settings = load_settings(broker=kafka.bootstrap, redis_url=store.url, app_id=app_id)
-        self.commit_logs = CommitLogs(kafka.bootstrap, PARTITIONS)
+        self.commit_logs = CommitLogs(kafka.bootstrap, partitions)
 
     def _make_topics(self) -> None:
         self._drop_topics(TOPICS)
 
         async def create() -> list[Finding]:
             async with open_admin(load_settings(broker=self._bootstrap)) as admin:
-                return await create_topics(admin, PARTITIONS)
+                return await create_topics(admin, self.partitions)
 
         assert not failed(asyncio.run(create()))
 
@@ -275,7 +275,7 @@ class Live(Rig):
 
     def ends(self) -> dict[tuple[str, int], int]:
         """Where the inputs end, by topic and partition."""
-        places = [(topic, partition) for topic in INPUTS for partition in range(PARTITIONS)]
+        places = [(topic, partition) for topic in INPUTS for partition in range(self.partitions)]
         consumer = reader(self._bootstrap)
         try:
             return {place: consumer.get_watermark_offsets(TopicPartition(*place), timeout=10)[1] for place in places}
@@ -289,7 +289,7 @@ class Live(Rig):
     def applied(self) -> list[int | None]:
         """By task the offset of the last commit that the store holds."""
         with redis.Redis.from_url(self._store.url) as client:
-            found = [client.hget(f"{{{self.app_id}:{task}}}:meta", "applied") for task in range(PARTITIONS)]
+            found = [client.hget(f"{{{self.app_id}:{task}}}:meta", "applied") for task in range(self.partitions)]
         return [None if offset is None else int(offset) for offset in found]
 
     def hold_store(self) -> None:
@@ -331,7 +331,7 @@ class Live(Rig):
         async def run() -> list[T]:
             client = open_redis(self.config)
             try:
-                return [await ask(RedisStore(client, self.app_id, task)) for task in range(PARTITIONS)]
+                return [await ask(RedisStore(client, self.app_id, task)) for task in range(self.partitions)]
             finally:
                 await client.aclose()
 

@@ -118,32 +118,45 @@ class GivenKafka(Kafka):
 
 
 class JarsKafka(Kafka):
-    """A node in a JVM of its own, from the jars in `jars`."""
+    """A node in a JVM of its own, from the jars in `jars`.
 
-    def __init__(self, java: str, jars: Path) -> None:
-        client_port, controller_port = free_ports(2)
+    `settings` win over the usual ones. Nodes of one cluster have the same `cluster_id`; `ports` (for clients, for
+    controllers) are given where others must know them before it starts.
+    """
+
+    def __init__(
+        self,
+        java: str,
+        jars: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        ports: tuple[int, int] | None = None,
+        cluster_id: str | None = None,
+        heap: str = _HEAP,
+    ) -> None:
+        client_port, controller_port = free_ports(2) if ports is None else ports
         self.bootstrap = f"127.0.0.1:{client_port}"
         self._child = Child("kafka")
         self._java = java
         self._classes = ["-cp", f"{jars}/*"]
+        self._jvm = [heap, *_JVM[1:]]
         self._properties = self._child.folder / "node.properties"
-        self._properties.write_text(
-            _properties("127.0.0.1", client_port, controller_port, str(self._child.folder / "data"))
-        )
-        self._format()
+        usual = _properties("127.0.0.1", client_port, controller_port, str(self._child.folder / "data"))
+        changed = "".join(f"{name}={value}\n" for name, value in (settings or {}).items())
+        self._properties.write_text(usual + changed)
+        self._format(new_cluster_id() if cluster_id is None else cluster_id)
 
     @property
     def pid(self) -> int | None:
         return self._child.pid
 
-    def _format(self) -> None:
-        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+    def _format(self, cluster_id: str) -> None:
         tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config", str(self._properties)]
         _output([self._java, *_JVM_TOOL, *self._classes, *tool], "format the storage of Kafka")
 
     def start(self) -> None:
         node = ["kafka.Kafka", str(self._properties)]
-        self._child.start([self._java, *_JVM, *self._classes, *node], self.answers)
+        self._child.start([self._java, *self._jvm, *self._classes, *node], self.answers)
 
     def stop(self) -> None:
         self._child.stop()
@@ -209,10 +222,24 @@ def open_own_kafka() -> Kafka:
     docker = shutil.which("docker")
     if docker is not None and _succeeds([docker, "info"]) and _has_image(docker):
         return _started(DockerKafka(docker))
+    return _started(JarsKafka(*find_jars()))
+
+
+def find_jars() -> tuple[str, Path]:
+    """The Java program and the folder with Kafka's jars.
+
+    Raises:
+        MissingPart: One of them is not to be had here.
+    """
     java = shutil.which("java")
     if java is None:
         raise MissingPart(f"no Kafka: install Java 17 (openjdk-17-jre-headless), start Docker, or set {GIVEN}")
-    return _started(JarsKafka(java, _jars()))
+    return java, _jars()
+
+
+def new_cluster_id() -> str:
+    """An id that no other cluster has."""
+    return urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
 
 
 def _started(kafka: Kafka) -> Kafka:

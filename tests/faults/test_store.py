@@ -1,0 +1,174 @@
+"""Rows in which Redis dies, forgets, lies, fills up or is slow."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from tests.faults.cluster import Cluster
+from tests.faults.conftest import MakeStage
+from tests.faults.stage import Stage
+from tests.parts.redis import OwnRedis, open_own_redis
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def under_way(make_stage: MakeStage, cluster: Cluster, share: float = 0.25, **settings: bool) -> Stage:
+    """A stage whose worker has folded a share of the recording and goes on slowly."""
+    stage = make_stage(cluster, **settings)
+    stage.produce_all(stage.script.recording)
+    stage.pace(0.25)
+    stage.supervise(1)
+    stage.wait_until_folded(stage.part(share))
+    assert stage.commit_logs.folded < stage.total
+    return stage
+
+
+def said(stage: Stage, text: str) -> Callable[[], bool]:
+    return lambda: any(text in worker.log for worker in stage._workers)
+
+
+def test_redis_killed_and_back(make_stage: MakeStage, one_node: Cluster) -> None:
+    """With its append-only file: what it said it had, it has."""
+    stage = under_way(make_stage, one_node, appendonly=True)
+    for share in (0.4, 0.6):
+        stage.redis.kill()
+        stage.kills += 1
+        stage.wait_for(said(stage, "store does not answer"), "the worker notices")
+        stage.redis.start()
+        stage.wait_until_folded(stage.part(share))
+    stage.finish()
+    assert not said(stage, "copying the whole commit log")()
+
+
+def test_redis_killed_and_empty(make_stage: MakeStage, one_node: Cluster) -> None:
+    """Without one: it comes back with nothing, and is filled from the commit log."""
+    stage = under_way(make_stage, one_node)
+    stage.redis.kill()
+    stage.kills += 1
+    stage.redis.start()
+    stage.wait_for(said(stage, "copying the whole commit log"), "the log is copied")
+    stage.finish()
+
+
+def test_redis_flushed(make_stage: MakeStage, one_node: Cluster) -> None:
+    stage = under_way(make_stage, one_node)
+    for share in (0.4, 0.6):
+        stage.redis.flush()
+        stage.wait_until_folded(stage.part(share))
+    stage.finish()
+    assert said(stage, "copying the whole commit log")()
+
+
+def put_back(client: "redis.Redis", backup: dict[bytes, bytes]) -> None:
+    """In one transaction, so that a worker sees the old state or the new."""
+    pipe = client.pipeline(transaction=True)
+    pipe.flushdb()
+    for key, dumped in backup.items():
+        pipe.restore(key, 0, dumped)
+    pipe.execute()
+
+
+def backed_up(client: "redis.Redis") -> dict[bytes, bytes]:
+    """All keys as they are at one moment."""
+    client.client_pause(10_000, all=False)
+    keys = client.keys("*")
+    backup = {key: client.dump(key) for key in keys}
+    client.client_unpause()
+    return backup
+
+
+def test_redis_restored_from_an_old_backup(make_stage: MakeStage, one_node: Cluster) -> None:
+    """Under a running worker: what it loads is refused as stale, and what the backup lacks is copied from the log."""
+    stage = under_way(make_stage, one_node, 0.2)
+    with stage.store() as client:
+        backup = backed_up(client)
+        stage.wait_until_folded(stage.part(0.5))
+        put_back(client, backup)
+    stage.finish()
+    assert said(stage, "stale")()
+
+
+def test_redis_fails_over_and_loses_writes(make_stage: MakeStage, one_node: Cluster) -> None:
+    """A replica that stopped following a while ago becomes the primary."""
+    stage = make_stage(one_node)
+    stage.produce_all(stage.script.recording)
+    stage.pace(0.25)
+    replica = open_own_redis()
+    try:
+        with stage.store() as primary, redis.Redis.from_url(replica.url) as follower:
+            primary.config_set("repl-diskless-sync-delay", "0")
+            follower.replicaof("127.0.0.1", stage.redis.url.rsplit(":", 1)[1].split("/")[0])
+            stage.wait_for(lambda: follower.info("replication")["master_link_status"] == "up", "the replica follows")
+            stage.supervise(1)
+            stage.wait_until_folded(stage.part(0.25))
+            follower.replicaof("NO", "ONE")
+        stage.wait_until_folded(stage.commit_logs.folded + 300)
+        fail_over(stage, replica)
+        stage.finish()
+        assert said(stage, "stale")()
+    finally:
+        replica.close()
+
+
+def fail_over(stage: Stage, to: OwnRedis) -> None:
+    """The address that workers know leads to another server from now on; the checks follow."""
+    old = stage.redis
+    stage.redis_proxy.lead_to(int(to.url.rsplit(":", 1)[1].split("/")[0]))
+    old.kill()
+    stage.kills += 1
+    stage.follow(to)
+
+
+def test_redis_out_of_memory(make_stage: MakeStage, one_node: Cluster) -> None:
+    """Nothing goes on, nothing is lost; with more memory it does."""
+    stage = under_way(make_stage, one_node)
+    with stage.store() as client:
+        client.config_set("maxmemory", "1mb")
+        stage.wait_for(said(stage, "OutOfMemory"), "the worker notices")
+        folded = stage.commit_logs.folded
+        time.sleep(1.0)
+        stage.read_commits()
+        # What was under way has been committed; no task goes beyond one chunk that is not in the store.
+        assert stage.commit_logs.folded - folded <= 150 * stage.partitions
+        client.config_set("maxmemory", "0")
+    stage.finish()
+
+
+def test_redis_slow(make_stage: MakeStage, one_node: Cluster) -> None:
+    """Answers take long, then longer than the worker waits."""
+    stage = under_way(make_stage, one_node)
+    stage.redis_proxy.delay_s = 0.3
+    stage.wait_until_folded(stage.part(0.4))
+    stage.redis_proxy.stall()
+    stage.wait_for(said(stage, "store does not answer"), "the worker notices")
+    stage.redis_proxy.mend()
+    stage.finish()
+
+
+def test_redis_that_would_evict(stage: Stage) -> None:
+    """No worker starts on it."""
+    with stage.store() as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        worker = stage.hire()
+        stage.wait_for(lambda: worker.exit_code is not None, "a Redis that evicts is refused", 20)
+        assert worker.exit_code == 1
+        assert "would evict state: maxmemory-policy is allkeys-lru" in worker.log
+        client.config_set("maxmemory-policy", "noeviction")
+    stage.supervise(1)
+    stage.finish()
+
+
+def keys_of(client: "redis.Redis", stage: Stage, task: int) -> list[bytes]:
+    return sorted(client.keys(f"{{{stage.app_id}:{task}}}:b:*"))
+
+
+def test_a_state_is_damaged(make_stage: MakeStage, one_node: Cluster) -> None:
+    """Its checksum tells; the task is copied anew."""
+    stage = under_way(make_stage, one_node, 0.3)
+    with stage.store() as client:
+        for key in keys_of(client, stage, 1):
+            client.setrange(key, 60, b"\x00\x01")
+    stage.finish()
+    assert said(stage, "does not match its checksum")()

@@ -1,0 +1,196 @@
+"""Rows in which workers die, are stopped, or live on after their tasks have gone to others."""
+
+import signal
+import time
+
+import pytest
+
+from schemas.topics import INPUTS
+from tests.faults.cluster import Cluster
+from tests.faults.conftest import MakeStage
+from tests.faults.points import CYCLE, TAKEOVER, Point
+from tests.faults.stage import SESSION_S, FaultWorker, Stage
+
+pytestmark = pytest.mark.timeout(240)
+
+SLOW_S = 0.1
+
+
+def walk(stage: Stage, points: list[Point], exit_code: int) -> None:
+    """One worker after the other, each ended at the next point."""
+    for number, point in enumerate(points):
+        stage.tell(f"{point.at} ({number + 1} of {len(points)})")
+        if point.at == "takeover.wiped":
+            stage.redis.flush()
+        ended(stage.hire([point]), stage, point.at, exit_code)
+        assert stage.marks()[-1]["at"] == point.at
+        stage.give_up_seats()
+    stage.supervise(1)
+    stage.finish()
+    assert [mark["at"] for mark in stage.marks()] == [point.at for point in points]
+
+
+def ended(worker: FaultWorker, stage: Stage, what: str, exit_code: int, timeout_s: float = 30.0) -> None:
+    stage.wait_for(lambda: worker.exit_code is not None, f"end of a worker: {what}", timeout_s)
+    assert worker.exit_code == exit_code, f"{what}: exit {worker.exit_code}: {worker.log[-2_000:]}"
+
+
+def test_killed_in_the_cycle(stage: Stage) -> None:
+    stage.pace(0.05)
+    walk(stage, [Point(at, hit=stage.random.randint(1, 2)) for at in CYCLE], -signal.SIGKILL)
+
+
+def test_killed_in_the_takeover(stage: Stage) -> None:
+    walk(stage, [Point(at, hit=stage.random.randint(1, 4)) for at in TAKEOVER], -signal.SIGKILL)
+
+
+def test_told_to_stop(stage: Stage) -> None:
+    """SIGTERM in a transaction, before one, and in a take-over: each ends in good order."""
+    stage.pace(SLOW_S)
+    places = ("cycle.sent", "cycle.loaded", "cycle.committed", "takeover.log_read", "takeover.store_fenced")
+    walk(stage, [Point(at, do="term", hit=stage.random.randint(1, 2)) for at in places], 0)
+
+
+# --- zombies ----------------------------------------------------------------------------------------------------------
+
+
+def zombie(stage: Stage, at: str, hit: int = 2) -> FaultWorker:
+    """A worker stopped at a point beyond its session, and woken when another one has its task and gets on."""
+    stage.pace(SLOW_S)
+    stage.produce_all(stage.script.recording)
+    # What ends the zombie is what it meets, not its own deadline.
+    stage.worker_settings |= {"transaction_timeout_ms": 120_000, "transaction_deadline_ms": 90_000}
+    stopped = stage.hire([Point(at, do="stop", hit=hit)])
+    stage.wait_for_mark(at)
+    stage.tell(f"stopped at {at}")
+    claims = claims_of(stage)
+    folded = stage.commit_logs.folded
+    stage.supervise(2)
+    stage.wait_for(lambda: claims_of(stage) > claims, "the task is with another one", SESSION_S + 30)
+    stage.wait_for(lambda: stage.commit_logs.folded > folded, "it gets on")
+    stage.wanted_workers = 1
+    stopped.send(signal.SIGCONT)
+    stage.tell("awake again")
+    ended(stopped, stage, "the zombie", 1)
+    return stopped
+
+
+def claims_of(stage: Stage) -> int:
+    stage.read_commits()
+    return sum(committed.record.kind == "claim" for log in stage.commit_logs.records for committed in log)
+
+
+def test_zombie_before_its_commit(make_stage: MakeStage, one_node: Cluster) -> None:
+    """Everything is sent, only the end of the transaction is not: the broker refuses it."""
+    stage = make_stage(one_node, partitions=1, records=1_200)
+    stopped = zombie(stage, "cycle.sent")
+    assert "ProducerFenced" in stopped.log
+    stage.finish()
+
+
+def test_zombie_between_commit_and_store(make_stage: MakeStage, one_node: Cluster) -> None:
+    """It has committed, another one has copied that and more: the store refuses it."""
+    stage = make_stage(one_node, partitions=1, records=1_200)
+    stopped = zombie(stage, "cycle.committed")
+    assert "fenced" in stopped.log
+    stage.finish()
+
+
+@pytest.mark.parametrize("at", ["takeover.fenced", "takeover.store_fenced"])
+def test_zombie_in_its_takeover(make_stage: MakeStage, one_node: Cluster, at: str) -> None:
+    """It would put its claim behind a later one, or empty a store that is another one's by now."""
+    stage = make_stage(one_node, partitions=1, records=1_200)
+    zombie(stage, at, hit=1)
+    stage.finish()
+
+
+def test_a_slow_owner_comes_back_late(make_stage: MakeStage, one_node: Cluster) -> None:
+    """It sits in a transaction while the group gives its task away, for longer than its grace."""
+    stage = make_stage(one_node, partitions=4)
+    stage.produce_all(stage.script.recording)
+    stage.pace(SLOW_S)
+    stage.hire([Point("cycle.sent", do="sleep", sleep_s=5.0, hit=n) for n in (2, 3, 4)])
+    stage.wait_for_mark("cycle.sent")
+    stage.supervise(2)
+    stage.finish()
+
+
+def test_a_transaction_times_out(stage: Stage) -> None:
+    """The worker stands still, not for so long that it loses its tasks, but the broker has aborted meanwhile."""
+    stage.pace(SLOW_S)
+    stage.faults |= {"FAULTS_SESSION_S": "30"}
+    stage.worker_settings |= {"transaction_timeout_ms": 2_000, "transaction_deadline_ms": 1_500}
+    for at in ("cycle.outputs_queued", "cycle.sent"):
+        worker = stage.hire([Point(at, do="stop", hit=2)])
+        stage.wait_for_mark(at)
+        time.sleep(3.5)
+        worker.send(signal.SIGCONT)
+        before = stage.commit_logs.folded
+        stage.wait_for(
+            lambda before=before, worker=worker: stage.commit_logs.folded > before or worker.exit_code == 1, at
+        )  # type: ignore[misc]
+        worker.send(signal.SIGTERM)
+        stage.wait_for(lambda worker=worker: worker.exit_code is not None, "stopped")  # type: ignore[misc]
+    stage.supervise(1)
+    stage.finish()
+
+
+# --- rebalances -------------------------------------------------------------------------------------------------------
+
+
+def storm(make_stage: MakeStage, cluster: Cluster, partitions: int, most: int, moves: int) -> None:
+    """Workers come, are stopped and killed; whenever the group has settled nobody owns a part of a task."""
+    stage = make_stage(cluster, partitions=partitions)
+    stage.pace(0.25)
+    stage.produce_all(stage.script.recording)
+    stage.supervise(2)
+    for move in range(moves):
+        count = stage.random.randint(1, most)
+        stage.tell(f"move {move + 1} of {moves}: {count} workers")
+        while len(stage.running) > count:
+            leaving = stage.random.choice(stage.running)
+            stage.wanted_workers = count
+            if stage.random.random() < 0.5:
+                leaving.kill()
+                stage.kills += 1
+            else:
+                leaving.send(signal.SIGTERM)
+                leaving.wait()
+        stage.supervise(count)
+        # Now and then before the group has settled.
+        if stage.random.random() < 0.7:
+            stage.wait_for(lambda: is_whole(stage), "every partition has an owner", 30)
+    stage.supervise(2)
+    stage.finish(timeout_s=120)
+
+
+def is_whole(stage: Stage) -> bool:
+    """Whether all partitions are owned; whoever owns any owns the same numbers of every input."""
+    members = stage.members()
+    for member in members:
+        numbers = {frozenset(member.get(topic, ())) for topic in INPUTS}
+        assert len(numbers) == 1, f"a member owns parts of tasks: {member}"
+    return sum(len(member.get(INPUTS[0], ())) for member in members) == stage.partitions
+
+
+def test_rebalance_storm_over_3_partitions(make_stage: MakeStage, one_node: Cluster) -> None:
+    storm(make_stage, one_node, partitions=3, most=3, moves=4)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("partitions", [5, 12])
+def test_rebalance_storm(make_stage: MakeStage, one_node: Cluster, partitions: int) -> None:
+    storm(make_stage, one_node, partitions, most=5, moves=12)
+
+
+def test_an_assignment_that_splits_tasks(stage: Stage) -> None:
+    """The group hands out other numbers of one input than of another: both workers stop and say so."""
+    split = [stage.hire(faults={"FAULTS_ASSIGNOR": "split"}) for _ in range(2)]
+    for worker in split:
+        stage.wait_for(lambda worker=worker: worker.exit_code is not None, "a split assignment is refused", 20)  # type: ignore[misc]
+    # The first may have had all of it before the second came, and the last one alone has nothing to share.
+    told = [worker for worker in split if "partition numbers differ between inputs" in worker.log]
+    assert told, stage.last_words()
+    stage.supervise(1)
+    stage.finish()
