@@ -156,6 +156,18 @@ def one_node(tally: Tally) -> Iterator[Cluster]:
         cluster.close()
 
 
+@pytest.fixture(scope="module")
+def three_nodes(tally: Tally) -> Iterator[Cluster]:
+    """Three nodes, every topic in three copies of which two must have a record."""
+    tally.tell("starting three nodes of Kafka")
+    cluster = _had(lambda: Cluster(3))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.close()
+
+
 @pytest.fixture(scope="session")
 def script_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Script]:
     """Recordings by number of partitions, made once."""
@@ -192,7 +204,6 @@ def make_stage(
     yield make
     for stage in stages:
         stage.close()
-        stage.cluster.mend()
     kills = sum(stage.kills_seen() for stage in stages)
     tally.count(row, kills, time.monotonic() - began_s, request.node.stash.get(_FAILED, ""))
 

@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -26,6 +27,7 @@ from streams.store import redis_store
 from streams.store.redis_store import RedisStore
 from streams.worker import task
 from streams.worker.assignor import TaskAssignor
+from streams.worker.clock import Clock
 from streams.worker.producer import Transactions
 from streams.worker.takeover import CommitLog, Takeover
 from streams.worker.task import Task
@@ -254,4 +256,7 @@ def install(environment: dict[str, str]) -> None:
     if environment.get("FAULTS_ASSIGNOR") == "split":
         _split_assignment()
     folder = Path(environment["FAULTS_FOLDER"])
+    if (folder / "wall").exists():
+        wall = folder / "wall"
+        Clock.__init__.__defaults__ = (lambda: time.time_ns() // 1_000_000 + int(wall.read_text()),)
     Points(plan, folder / "marks", folder / "pace").install()

@@ -11,7 +11,7 @@ from tests.faults.conftest import MakeStage
 from tests.faults.stage import Stage
 from tests.parts.redis import OwnRedis, open_own_redis
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
 
 def under_way(make_stage: MakeStage, cluster: Cluster, share: float = 0.25, **settings: bool) -> Stage:
@@ -42,6 +42,7 @@ def test_redis_killed_and_back(make_stage: MakeStage, one_node: Cluster) -> None
     assert not said(stage, "copying the whole commit log")()
 
 
+@pytest.mark.long
 def test_redis_killed_and_empty(make_stage: MakeStage, one_node: Cluster) -> None:
     """Without one: it comes back with nothing, and is filled from the commit log."""
     stage = under_way(make_stage, one_node)
@@ -136,6 +137,7 @@ def test_redis_out_of_memory(make_stage: MakeStage, one_node: Cluster) -> None:
     stage.finish()
 
 
+@pytest.mark.long
 def test_redis_slow(make_stage: MakeStage, one_node: Cluster) -> None:
     """Answers take long, then longer than the worker waits."""
     stage = under_way(make_stage, one_node)
@@ -152,7 +154,7 @@ def test_redis_that_would_evict(stage: Stage) -> None:
     with stage.store() as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
         worker = stage.hire()
-        stage.wait_for(lambda: worker.exit_code is not None, "a Redis that evicts is refused", 20)
+        stage.wait_for(lambda: worker.exit_code is not None, "a Redis that evicts is refused", 60)
         assert worker.exit_code == 1
         assert "would evict state: maxmemory-policy is allkeys-lru" in worker.log
         client.config_set("maxmemory-policy", "noeviction")

@@ -9,9 +9,9 @@ from schemas.topics import INPUTS
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import MakeStage
 from tests.faults.points import CYCLE, TAKEOVER, Point
-from tests.faults.stage import SESSION_S, FaultWorker, Stage
+from tests.faults.stage import FaultWorker, Stage
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
 SLOW_S = 0.1
 
@@ -30,7 +30,7 @@ def walk(stage: Stage, points: list[Point], exit_code: int) -> None:
     assert [mark["at"] for mark in stage.marks()] == [point.at for point in points]
 
 
-def ended(worker: FaultWorker, stage: Stage, what: str, exit_code: int, timeout_s: float = 30.0) -> None:
+def ended(worker: FaultWorker, stage: Stage, what: str, exit_code: int, timeout_s: float = 60.0) -> None:
     stage.wait_for(lambda: worker.exit_code is not None, f"end of a worker: {what}", timeout_s)
     assert worker.exit_code == exit_code, f"{what}: exit {worker.exit_code}: {worker.log[-2_000:]}"
 
@@ -47,7 +47,7 @@ def test_killed_in_the_takeover(stage: Stage) -> None:
 def test_told_to_stop(stage: Stage) -> None:
     """SIGTERM in a transaction, before one, and in a take-over: each ends in good order."""
     stage.pace(SLOW_S)
-    places = ("cycle.sent", "cycle.loaded", "cycle.committed", "takeover.log_read", "takeover.store_fenced")
+    places = ("cycle.sent", "cycle.committed", "takeover.claimed")
     walk(stage, [Point(at, do="term", hit=stage.random.randint(1, 2)) for at in places], 0)
 
 
@@ -66,7 +66,7 @@ def zombie(stage: Stage, at: str, hit: int = 2) -> FaultWorker:
     claims = claims_of(stage)
     folded = stage.commit_logs.folded
     stage.supervise(2)
-    stage.wait_for(lambda: claims_of(stage) > claims, "the task is with another one", SESSION_S + 30)
+    stage.wait_for(lambda: claims_of(stage) > claims, "the task is with another one")
     stage.wait_for(lambda: stage.commit_logs.folded > folded, "it gets on")
     stage.wanted_workers = 1
     stopped.send(signal.SIGCONT)
@@ -96,7 +96,7 @@ def test_zombie_between_commit_and_store(make_stage: MakeStage, one_node: Cluste
     stage.finish()
 
 
-@pytest.mark.parametrize("at", ["takeover.fenced", "takeover.store_fenced"])
+@pytest.mark.parametrize("at", [pytest.param("takeover.fenced", marks=pytest.mark.long), "takeover.store_fenced"])
 def test_zombie_in_its_takeover(make_stage: MakeStage, one_node: Cluster, at: str) -> None:
     """It would put its claim behind a later one, or empty a store that is another one's by now."""
     stage = make_stage(one_node, partitions=1, records=1_200)
@@ -159,7 +159,7 @@ def storm(make_stage: MakeStage, cluster: Cluster, partitions: int, most: int, m
         stage.supervise(count)
         # Now and then before the group has settled.
         if stage.random.random() < 0.7:
-            stage.wait_for(lambda: is_whole(stage), "every partition has an owner", 30)
+            stage.wait_for(lambda: is_whole(stage), "every partition has an owner")
     stage.supervise(2)
     stage.finish(timeout_s=120)
 
@@ -174,7 +174,7 @@ def is_whole(stage: Stage) -> bool:
 
 
 def test_rebalance_storm_over_3_partitions(make_stage: MakeStage, one_node: Cluster) -> None:
-    storm(make_stage, one_node, partitions=3, most=3, moves=4)
+    storm(make_stage, one_node, partitions=3, most=3, moves=3)
 
 
 @pytest.mark.long
@@ -188,7 +188,7 @@ def test_an_assignment_that_splits_tasks(stage: Stage) -> None:
     """The group hands out other numbers of one input than of another: both workers stop and say so."""
     split = [stage.hire(faults={"FAULTS_ASSIGNOR": "split"}) for _ in range(2)]
     for worker in split:
-        stage.wait_for(lambda worker=worker: worker.exit_code is not None, "a split assignment is refused", 20)  # type: ignore[misc]
+        stage.wait_for(lambda worker=worker: worker.exit_code is not None, "a split assignment is refused", 60)  # type: ignore[misc]
     # The first may have had all of it before the second came, and the last one alone has nothing to share.
     told = [worker for worker in split if "partition numbers differ between inputs" in worker.log]
     assert told, stage.last_words()
