@@ -38,8 +38,8 @@ def test_bad_records_in_bulk(make_stage: MakeStage, one_node: Cluster) -> None:
 
 
 def test_the_clock_jumps(make_stage: MakeStage, one_node: Cluster) -> None:
-    """The wall clock of whoever writes the ticks jumps a day ahead and back two, the next one's is 30 days on: time only
-    goes forward, and it is the same for all."""
+    """The wall clock of whoever writes the ticks jumps a day ahead and back two, the next one's is 30 days on: business
+    time only goes forward, and it is the same for all."""
     stage = make_stage(one_node)
     stage.produce_all(stage.script.recording)
     stage.jump(0)
