@@ -116,7 +116,7 @@ _FAILED = pytest.StashKey[str]()
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     tally = config.stash.get(_TALLY, None)
-    if tally is not None:
+    if tally is not None and not config.option.collectonly:
         tally.end()
 
 
