@@ -6,6 +6,7 @@ packed bytes and plain integers, so that neither needs to know what a borrower's
 
 from msgspec import Struct, field
 
+from streams.engine.breaker import Granted
 from streams.engine.incidents import Incident
 from streams.engine.order import Record
 
@@ -28,7 +29,9 @@ class Output(Struct, frozen=True, gc=False):
     kind: str
     """The event's `type`; for metrics only."""
     detail: str = ""
-    """Warning level, limit status or bucket the event leads to; for metrics only."""
+    """Warning level, limit status or bucket the event leads to, or why a review is asked for; for metrics only."""
+    about: str = ""
+    """The borrower, where the key does not name it and nobody outside may know; for `explain` only."""
 
 
 class DeadLetter(Struct, frozen=True, gc=False):
@@ -78,7 +81,9 @@ class TaskState(Struct, array_like=True):
     `clock_ms` is the last tick, None before the first. `control_seen` are the ids of control events already taken,
     newest last. `loans` counts open loans and their outstanding balance by currency and bucket, `levels` borrowers by
     warning level, `statuses` by limit status (gauges that survive a restart exactly). `incidents` are those the policy
-    remembers, `incidents_rev` counts their changes: a borrower that has seen fewer has effects to come.
+    remembers, `incidents_rev` counts their changes: a borrower that has seen fewer has effects to come. `reviews` are
+    those open by what was asked, `lying` those that have escalated, `overturned` counts the decisions that reviewers
+    have overturned, by the rule that made them, `granted` is what the breaker has let through in this hour.
     """
 
     schema: int = 1
@@ -95,6 +100,10 @@ class TaskState(Struct, array_like=True):
     """How many activations have put a policy in force here."""
     incidents: list[Incident] = field(default_factory=list)
     incidents_rev: int = 0
+    reviews: dict[str, int] = field(default_factory=dict)
+    lying: int = 0
+    overturned: dict[str, int] = field(default_factory=dict)
+    granted: Granted = field(default_factory=Granted)
 
 
 class Folded(Struct):

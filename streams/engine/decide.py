@@ -2,29 +2,35 @@
 
     facts ── positions of the loans, features ── score ── view
                                                            │
-        bucket changes ── overturned decisions ── warnings ── offers ── limit ── next wake-up
+        bucket changes ── overturned decisions ── what people decided ── warnings ── offers ── limit ── listing, reviews
+                                                                                                 │
+                                                                                           next wake-up
 
 One order of steps for every borrower, so that a replay writes the same events in the same order.
 """
 
 from bisect import bisect_right
 
+from msgspec import UNSET
+
 from schemas import outbound
 from schemas.outbound import Cause, PolicyRef
-from streams.engine import delinquency, limits, loan_facts, offers, warnings
+from streams.engine import delinquency, limits, loan_facts, offers, reviews, warnings
+from streams.engine.blacklist import Signer, Unsigned
 from streams.engine.calendar import DAY_MS, Calendar
 from streams.engine.cases import Case
 from streams.engine.chunk import Output, TaskState
 from streams.engine.delinquency import Position
+from streams.engine.directions import MANUAL
 from streams.engine.encode import Emitter
-from streams.engine.features import evaluate
+from streams.engine.features import FEATURE_INDEX, evaluate
 from streams.engine.loan import DUE, PAID_DAY, ROW, Loan
 from streams.engine.reasons import Reasoner
 from streams.engine.regulatory import Regulator
 from streams.engine.relief import tell_relief
 from streams.engine.score import Scored, scored
-from streams.engine.standing import LimitDecision, LoanStanding, Standing, WarningDecision
-from streams.engine.state import Borrower
+from streams.engine.standing import LimitDecision, Listing, LoanStanding, Standing, WarningDecision
+from streams.engine.state import Borrower, Facts
 from streams.engine.view import Hindsight, LoanView, View, overturned
 from streams.engine.windows import LOANS
 from streams.policy.compiler import Compiled
@@ -42,7 +48,7 @@ class Judge:
 
     emitter: type[Emitter] = Emitter
 
-    def __init__(self, compiled: Compiled) -> None:
+    def __init__(self, compiled: Compiled, signer: Signer | None = None, partitions: int | None = None) -> None:
         self.compiled = compiled
         self.policy = compiled.policy
         self.digest = compiled.digest
@@ -50,6 +56,10 @@ class Judge:
         self.ref = PolicyRef(id=compiled.policy.id, digest=compiled.digest)
         self._reasoner = Reasoner(compiled)
         self.regulator = Regulator(compiled.policy)
+        self._office = reviews.Office(
+            compiled.policy, self.calendar, self._reasoner, signer or Unsigned(), partitions or 1
+        )
+        self._suspended = [FEATURE_INDEX[name] for name in compiled.policy.offers.hardship.suspended]
         self._best_for_arrears = [
             (at, max(band.points for band in factor.bands))
             for at, factor in enumerate(compiled.policy.score.factors)
@@ -69,10 +79,12 @@ class Judge:
         view = self._view(case, every, as_of_ms, day)
         level, rung = standing.level, 0 if standing.limit is None else standing.limit.rung
         cured = self._note_clean(standing, every, day)
-        if borrower.facts.profile is not None and (case.new_profile or standing.limit is None):
+        desk = reviews.Desk(self._office, case, view, emitter, task)
+        desk.begin()
+        if borrower.facts.profile is not None and (standing.limit is None or (case.new_profile and not desk.silent)):
             limits.rebase(standing, borrower.facts.profile, view, emitter)
-        if case.retroactive:
-            self._overturn(borrower, view, emitter, case.relieved_by)
+        if case.retroactive and not desk.silent:
+            self._overturn(borrower, view, emitter, desk, case.relieved_by)
         for loan_view in every:
             if loan_view.loan.grace_ids or loan_view.standing.shifts:
                 tell_relief(loan_view.loan, loan_view.standing, emitter)
@@ -81,15 +93,20 @@ class Judge:
         self._classify(borrower, view, emitter)
         case.new_profile = case.retroactive = case.more_than_windows = False
         case.relieved_by = ""
-        warnings.judge_warnings(self.policy.warnings, standing, view, emitter, self._reasoner)
+        desk.act()
+        if desk.silent:
+            warnings.note_dwell(self.policy.warnings, standing, view)
+        else:
+            warnings.judge_warnings(self.policy.warnings, standing, view, emitter, self._reasoner)
         view.pressing = warnings.pressing_level(self.policy.warnings, standing, view)
         offers.judge_offers(self.policy.offers, view, emitter)
-        limits.judge_limit(self.policy.limits, standing, view, emitter, self._reasoner)
+        limits.judge_limit(self.policy.limits, standing, view, emitter, self._reasoner, desk)
+        desk.close(rung)
         self._count_standing(standing, level, rung, task)
         standing.score, standing.tier = view.scored.score, view.scored.tier
         standing.managed, standing.contractual = worst_dpd(every)
         standing.judged_by = self.digest
-        case.wake_ms = self._next_wake(borrower, view)
+        case.wake_ms = self._next_wake(borrower, view, desk)
 
     def still_stands(self, case: Case, as_of_ms: int) -> bool:
         """Whether a judgement now would change nothing but the score: the score is noted, and that is all."""
@@ -121,6 +138,7 @@ class Judge:
         )
         if features.scored.get(self.digest) == features.version:
             return True
+        self._suspend_points(case, values, as_of_ms)
         result = self.compiled.raw_score(values)
         edges = self._score_edges
         if bisect_right(edges, result[0]) != bisect_right(edges, standing.score):
@@ -135,14 +153,16 @@ class Judge:
         values = evaluate(
             facts.windows, facts.loans.values(), as_of_ms, self.calendar, managed, contractual, case.features
         )
+        self._suspend_points(case, values, as_of_ms)
         episodes = 0
+        episode_days = _episode_days(case.borrower.standing, day)
         episode_proof: list[str] = []
         plan_kept = False
         distressed: int | None = None
         for loan_view in every:
             loan = loan_view.loan
             if loan.journal:
-                of_loan = delinquency.overdue_episodes(loan, day, 365, rules)
+                of_loan = delinquency.overdue_episodes(loan, day, episode_days, rules)
                 if of_loan:
                     episodes += of_loan
                     episode_proof.append(loan.disbursed_id)
@@ -162,13 +182,21 @@ class Judge:
             features=values,
             level=case.borrower.standing.level,
             episodes=episodes,
-            fraud_event_id=facts.fraud_event_id,
+            fraud_event_id=_fraud(facts, case.borrower.standing),
             plan_kept=plan_kept,
             score_but_arrears=self._score_but_arrears(result) if managed else result.score,
             distressed_day=distressed,
             pressing=case.borrower.standing.level,
             episode_proof=episode_proof,
+            segment="" if facts.profile is None else facts.profile.segment,
         )
+
+    def _suspend_points(self, case: Case, values: list[int | None], as_of_ms: int) -> None:
+        """While a reported hardship lasts, what it makes a borrower do is not scored: such features are unknown."""
+        directions = case.borrower.facts.directions
+        if directions is not None and as_of_ms < reviews.hardship_until(directions, self.policy):
+            for at in self._suspended:
+                values[at] = None
 
     # --- loans --------------------------------------------------------------------------------------------------------
 
@@ -295,7 +323,7 @@ class Judge:
                         cured_day = paid_day
         return cured_day
 
-    def _overturn(self, borrower: Borrower, view: View, emitter: Emitter, incident_id: str) -> None:
+    def _overturn(self, borrower: Borrower, view: View, emitter: Emitter, desk: reviews.Desk, incident_id: str) -> None:
         """Undo, newest first, the decisions whose arrears were not there on their own day; `incident_id` names the
         incident whose grace has just changed, "" for none."""
         standing = borrower.standing
@@ -307,14 +335,20 @@ class Judge:
             warnings.overturn_warning(standing, view, emitter, self._reasoner, incident_id)
         level_undone = before if standing.level < before else 0
         limit = standing.limit
-        while limit is not None and limit.decisions:
-            taken = limit.decisions[-1]
-            if not overturned(taken.grounds, self._hindsight(borrower, taken, view, level_undone)):
-                break
-            limits.overturn_limit(self.policy.limits, standing, view, emitter, self._reasoner, incident_id)
+        if limit is not None and not view.limit_held:
+            for at in range(len(limit.decisions) - 1, -1, -1):
+                taken = limit.decisions[at]
+                if overturned(taken.grounds, self._hindsight(borrower, taken, view, level_undone)):
+                    limits.lift(
+                        self.policy.limits, limit, at, view, emitter, self._reasoner,
+                        compensates=taken.event_id, incident_id=incident_id or UNSET,
+                    )  # fmt: skip
+                elif not taken.until_ms and taken.rule != MANUAL:
+                    break
+        desk.undo_listing(lambda listing: overturned(listing.grounds, self._hindsight(borrower, listing, view, 0)))
 
     def _hindsight(
-        self, borrower: Borrower, decision: WarningDecision | LimitDecision, view: View, level_undone: int
+        self, borrower: Borrower, decision: WarningDecision | LimitDecision | Listing, view: View, level_undone: int
     ) -> Hindsight:
         rules, day = self.policy.facts, decision.day
         end_ms = self.calendar.start_ms(day + 1)
@@ -323,7 +357,8 @@ class Judge:
             for loan in borrower.facts.loans.values()
         ]
         positions = [delinquency.position_as_of(loan, day, rules) for loan in loans]
-        episodes = sum(delinquency.overdue_episodes(loan, day, 365, rules) for loan in loans)
+        episode_days = _episode_days(borrower.standing, day)
+        episodes = sum(delinquency.overdue_episodes(loan, day, episode_days, rules) for loan in loans)
         return Hindsight(positions, episodes, view.scored.score, view.level, level_undone)
 
     def _score_but_arrears(self, result: Scored) -> int:
@@ -347,7 +382,7 @@ class Judge:
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
-    def _next_wake(self, borrower: Borrower, view: View) -> int | None:
+    def _next_wake(self, borrower: Borrower, view: View, desk: reviews.Desk) -> int | None:
         """The next moment at which time alone can change anything, after that of the view."""
         rules, standing = self.policy.facts, borrower.standing
         edges = self.compiled.edges
@@ -377,7 +412,7 @@ class Judge:
         rung_ms, stage_day = limits.next_limit_wake(self.policy.limits, standing, view)
         if stage_day is not None:
             days.append(stage_day)
-        moments = [self.calendar.start_ms(day) for day in days if day > view.day]
+        moments = [self.calendar.start_ms(day) for day in days if day > view.day] + desk.moments()
         if rung_ms is not None:
             moments.append(rung_ms)
         warning_ms = warnings.next_warning_wake(self.policy.warnings, standing, view)
@@ -403,6 +438,20 @@ def _stays_clean(loan: Loan, position: Position, day: int) -> bool:
     return position.ended or position.managed == 0
 
 
+def _episode_days(standing: Standing, day: int) -> int:
+    """How far back overdue episodes count: 365 days, but not behind the day on which a reviewer has cleared them."""
+    oversight = standing.oversight
+    if oversight is None or oversight.cleared_day is None:
+        return 365
+    return min(365, max(0, day - oversight.cleared_day))
+
+
+def _fraud(facts: Facts, standing: Standing) -> str | None:
+    """The report that confirmed fraud, unless a reviewer has found it wrong."""
+    oversight = standing.oversight
+    return None if oversight is not None and oversight.absolved_id == facts.fraud_event_id else facts.fraud_event_id
+
+
 def worst_dpd(views: list[LoanView]) -> tuple[int | None, int | None]:
     """Managed and contractual DPD of the borrower: the worst of its open loans, None without one."""
     managed: int | None = None
@@ -420,7 +469,7 @@ def _score_edges(policy: Policy) -> list[int]:
     edges: set[int | None] = set()
     for level in policy.warnings:
         edges |= {level.score_below, level.leave_score_from}
-    for step in policy.limits.steps:
+    for step in policy.limits.all_steps():
         edges |= {condition.score_below for condition in step.when}
     return sorted(edge for edge in edges if edge is not None)
 

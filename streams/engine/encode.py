@@ -36,20 +36,31 @@ class Emitter:
 
     def emit(self, topic: str, event: type[outbound.BorrowerEvent], detail: str, **fields: Any) -> str:
         """Encode one event and return its id. `detail` is what it leads to, for metrics."""
-        event_id = self._next_id(event)
-        message = event(
-            event_id=event_id,
+        message = self.draft(event, **fields)
+        kind = str(event.__struct_config__.tag)
+        self.outputs.append(Output(topic, self.borrower_id.encode(), outbound.encode(message), kind, detail))
+        return message.event_id
+
+    def draft(self, event: type[outbound.BorrowerEvent], **fields: Any) -> outbound.BorrowerEvent:
+        """An event as it would be sent now, not sent."""
+        return event(
+            event_id=self.next_id(event),
             at_ms=self.as_of_ms,
             policy=self.policy,
             cause=self.cause,
             borrower_id=self.borrower_id,
             **fields,
         )
-        kind = str(event.__struct_config__.tag)
-        self.outputs.append(Output(topic, self.borrower_id.encode(), outbound.encode(message), kind, detail))
-        return event_id
 
-    def _next_id(self, event: type[outbound.BorrowerEvent]) -> str:
+    def emit_listing(self, topic: str, listing: outbound.Listing) -> None:
+        """Send an entry of the blacklist, whose key is its subject token: it names no borrower and no cause."""
+        kind = str(listing.__struct_config__.tag)
+        self.outputs.append(
+            Output(topic, listing.subject_token.encode(), outbound.encode(listing), kind, "", self.borrower_id)
+        )
+
+    def next_id(self, event: type[outbound.Outbound]) -> str:
+        """The id of the next event of the cause."""
         ordinal, self._ordinal = self._ordinal, self._ordinal + 1
         return self._derived(str(event.__struct_config__.tag), ordinal)
 

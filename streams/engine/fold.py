@@ -18,6 +18,8 @@ from schemas.inbound import BorrowerEvent, IncidentClosed, IncidentOpened, Polic
 from schemas.outbound import Cause
 from schemas.partitioning import partition_of
 from streams.engine.activation import activate
+from streams.engine.blacklist import Signer
+from streams.engine.breaker import Granted
 from streams.engine.calendar import DAY_MS
 from streams.engine.cases import Case, Cases
 from streams.engine.chunk import SWEEP_LIMIT, DeadLetter, Failure, Folded, PolicyInForce, Span, Sweep, TaskState, Wake
@@ -30,6 +32,7 @@ from streams.engine.journal import Duplicate, Refused
 from streams.engine.order import LogRecord, Ordered, Record
 from streams.engine.quarantine import STUMBLED, Place, Stumble, Stumbles, enter, is_a_rules, leave, lifts, stumble_of
 from streams.engine.relief import heed_incidents, note_overdue
+from streams.engine.reviews import settle_notices
 from streams.engine.shadows import Policies, ShadowJudge
 from streams.engine.state import Parked, find_seen, forget_seen, note_seen, seen_key
 from streams.policy import loader
@@ -58,13 +61,22 @@ class Engine:
         partitions: how many partitions the input topics have; a key on another partition than the Java client would
             choose is then a dead letter. None: not checked.
         recorded_policies: whether `policy_activated` events of the log switch the policy.
+        signer: makes the subject tokens of the blacklist; None: placeholders (key id `none`).
     """
 
-    def __init__(self, policy: Policy, *, partitions: int | None = None, recorded_policies: bool = True) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        partitions: int | None = None,
+        recorded_policies: bool = True,
+        signer: Signer | None = None,
+    ) -> None:
         self._initial = compile_policy(policy)
         self._partitions = partitions
         self._recorded_policies = recorded_policies
-        self._judges: dict[str, Judge] = {self._initial.digest: Judge(self._initial)}
+        self._signer = signer
+        self._judges: dict[str, Judge] = {self._initial.digest: self._judge(self._initial)}
         self._shadow_judges: dict[str, ShadowJudge] = {}
 
     @property
@@ -72,13 +84,16 @@ class Engine:
         """The policy in force until an activation replaces it."""
         return self._initial.policy
 
+    def _judge(self, compiled: Compiled) -> Judge:
+        return Judge(compiled, self._signer, self._partitions)
+
     def judge_of(self, task: TaskState) -> Judge:
         """The judge of the policy in force in `task`."""
         if task.live is None or not self._recorded_policies:
             return self._judges[self._initial.digest]
         judge = self._judges.get(task.live.digest)
         if judge is None:
-            judge = self._judges[task.live.digest] = Judge(_compiled(task.live))
+            judge = self._judges[task.live.digest] = self._judge(_compiled(task.live))
         return judge
 
     def judge_by(self, digest: str) -> Judge | None:
@@ -316,6 +331,7 @@ class _Pass:
             self._judged(case, clock_ms)
 
     def _judged(self, case: Case, as_of_ms: int) -> None:
+        settle_notices(case)
         if self._reach_due:
             note_overdue(case, as_of_ms, self._judge.calendar)
         self._await_wake(case)
@@ -546,4 +562,7 @@ def _copy(task: TaskState) -> TaskState:
         loans={currency: {name: list(pair) for name, pair in by.items()} for currency, by in task.loans.items()},
         levels=dict(task.levels),
         statuses=dict(task.statuses),
+        reviews=dict(task.reviews),
+        overturned=dict(task.overturned),
+        granted=Granted(task.granted.hour, dict(task.granted.counts)),
     )

@@ -9,10 +9,11 @@ from typing import Any
 from msgspec import Struct
 
 from schemas import inbound as wire
-from schemas.inbound import BorrowerEvent
+from schemas.inbound import BorrowerEvent, given
 from streams.engine import ledger, loan_facts, windows
 from streams.engine.calendar import Calendar, day_of
 from streams.engine.cases import Case
+from streams.engine.directions import Directions, notice_of, take_hardship, take_hold
 from streams.engine.journal import Applied, Duplicate, Refused
 from streams.engine.loan import NONE, Loan
 from streams.engine.profile import Profile
@@ -84,16 +85,34 @@ class Ingest:
             day_of(event.onboarded_on),
             event.at_ms,
             event.event_id,
+            given(event.identity_token) or "",
         )
         case.dirty(windows.observe_currency(facts.windows, event.currency))
         case.new_profile = case.more_than_windows = True
         return TAKEN
 
     def _fraud_reported(self, case: Case, event: wire.FraudReported) -> Result:
-        if event.confirmed and case.borrower.facts.fraud_event_id is None:
+        if event.confirmed:
             case.more_than_windows = True
             case.borrower.facts.fraud_event_id = event.event_id
+        return self._directed(case, event)
+
+    def _directed(self, case: Case, event: BorrowerEvent) -> Result:
+        """What a person or another system tells, which the next judgement is to act on."""
+        notice = notice_of(event)
+        if notice is not None:
+            _directions(case).notices.append(notice)
+            case.more_than_windows = True
         return TAKEN
+
+    def _held(self, case: Case, event: wire.HoldSet | wire.HoldLifted) -> Result:
+        take_hold(_directions(case), event)
+        case.more_than_windows = True
+        return TAKEN
+
+    def _hardship_reported(self, case: Case, event: wire.HardshipReported) -> Result:
+        take_hardship(_directions(case), event)
+        return self._directed(case, event)
 
     def _loan_disbursed(self, case: Case, event: wire.LoanDisbursed) -> Result:
         facts = case.borrower.facts
@@ -140,6 +159,13 @@ class Ingest:
         )
 
 
+def _directions(case: Case) -> Directions:
+    facts = case.borrower.facts
+    if facts.directions is None:
+        facts.directions = Directions()
+    return facts.directions
+
+
 def _as_result(outcome: Applied | Duplicate | Refused) -> Result:
     return TAKEN if isinstance(outcome, Applied) else outcome
 
@@ -149,6 +175,13 @@ _EFFECTS: dict[type[BorrowerEvent], Callable[[Ingest, Case, Any], Result]] = {
     wire.Transaction: Ingest._transaction,
     wire.ProfileSet: Ingest._profile_set,
     wire.FraudReported: Ingest._fraud_reported,
+    wire.HardshipReported: Ingest._hardship_reported,
+    wire.ViolationReported: Ingest._directed,
+    wire.BlacklistReported: Ingest._directed,
+    wire.AppealFiled: Ingest._directed,
+    wire.ReviewDecided: Ingest._directed,
+    wire.HoldSet: Ingest._held,
+    wire.HoldLifted: Ingest._held,
     wire.LoanDisbursed: Ingest._loan_disbursed,
     wire.RepaymentReceived: Ingest._loan_event,
     wire.RepaymentFailed: Ingest._loan_event,

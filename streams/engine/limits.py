@@ -10,16 +10,17 @@ Each event of a borrower's chain has the next `limit_seq` and starts where the l
 its status in STATUSES, whatever steps a policy has, so that the chain goes on when another policy goes live.
 """
 
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from msgspec import UNSET
 
 from schemas import outbound
-from streams.engine.calendar import DAY_MS
+from streams.engine.calendar import DAY_MS, iso_day
+from streams.engine.directions import MANUAL
 from streams.engine.encode import Emitter
 from streams.engine.profile import Profile
 from streams.engine.reasons import Reasoner
-from streams.engine.standing import Limit, LimitDecision, Standing
+from streams.engine.standing import Ground, Limit, LimitDecision, Standing
 from streams.engine.view import View, ground_of, holds
 from streams.policy.model import LEVELS, STATUSES, Condition, Limits, LimitStep, Status
 
@@ -32,7 +33,15 @@ EVENT_OF_STATUS: dict[Status, type[outbound.LimitAdjustment]] = {
 }
 
 
-_DECREASED, _ZEROED = STATUSES.index("decreased"), STATUSES.index("zeroed")
+DECREASED, FROZEN, ZEROED = STATUSES.index("decreased"), STATUSES.index("frozen"), STATUSES.index("zeroed")
+
+
+class Gate(Protocol):
+    """Between a zeroing and its event: the breaker, and the person who is asked where it does not grant one."""
+
+    def grants(self, view: View) -> bool: ...
+
+    def ask(self, view: View, proposed: outbound.BorrowerEvent) -> None: ...
 
 
 def status_of(rung: int) -> Status:
@@ -48,60 +57,139 @@ def _held(step: LimitStep, view: View, level: int) -> list[Condition]:
     return held
 
 
-def judge_limit(rules: Limits, standing: Standing, view: View, emitter: Emitter, reasoner: Reasoner) -> None:
+def judge_limit(
+    rules: Limits, standing: Standing, view: View, emitter: Emitter, reasoner: Reasoner, gate: Gate
+) -> None:
     """Move the limit to where `view` calls for it; nothing happens before the first `profile_set`."""
     limit = standing.limit
-    if limit is None:
+    if limit is None or view.limit_held:
         return
-    while _restrict(rules, limit, view, emitter, reasoner):
+    end_in_time(rules, limit, view, emitter, reasoner)
+    while _restrict(rules, limit, view, emitter, reasoner, gate):
         pass
-    if 0 < limit.rung < _ZEROED:
+    if 0 < limit.rung < ZEROED or (limit.rung == ZEROED and view.cleared):
         _restore(rules, standing, limit, view, emitter, reasoner)
 
 
-def _next_step(rules: Limits, limit: Limit, view: View) -> tuple[int, LimitStep, list[Condition]] | None:
-    """The rung to take now: the highest direct one that holds, else the lowest that holds and is due."""
-    ahead = _steps_below(rules, limit)
+class Due(NamedTuple):
+    """A step whose conditions hold, and from when it may be taken."""
+
+    due_ms: int
+    rung: int
+    step: LimitStep
+    held: list[Condition]
+
+
+def _due_step(rules: Limits, limit: Limit, view: View) -> Due | None:
+    """The step to take next: the highest direct one that holds, else the lowest that holds; else one more decrease."""
+    ahead: list[tuple[int, LimitStep]] = []
+    again: LimitStep | None = None
+    for step in rules.steps_of(view.segment):
+        rung = STATUSES.index(step.status)
+        if limit.rung < rung < view.rung_below and not (rung == ZEROED and view.zero_asked):
+            ahead.append((rung, step))
+        elif rung == limit.rung < view.rung_below and step.times > 1:
+            again = step
     for rung, step in reversed(ahead):
         if step.direct and (held := _held(step, view, view.pressing)):
-            return rung, step, held
+            return Due(0, rung, step, held)
     for rung, step in ahead:
         if not step.direct and (held := _held(step, view, view.pressing)):
-            due_ms = limit.since_ms + step.after_days * DAY_MS
-            return (rung, step, held) if limit.rung == 0 or due_ms <= view.as_of_ms else None
+            return Due(limit.since_ms + step.after_days * DAY_MS if limit.rung else 0, rung, step, held)
+    if again is not None and sum(1 for taken in limit.decisions if taken.rung == limit.rung) < again.times:
+        held = _held(again, view, view.pressing)
+        # Arrears that hold by themselves carry the decrease alone: it is undone with them, whatever level they led to.
+        held = [condition for condition in held if condition.level_from is None] or held
+        if held:
+            return Due(limit.since_ms + again.again_after_days * DAY_MS, limit.rung, again, held)
     return None
 
 
-def _steps_below(rules: Limits, limit: Limit) -> list[tuple[int, LimitStep]]:
-    """The steps harder than the rung in force, from mild to hard."""
-    steps = [(STATUSES.index(step.status), step) for step in rules.steps]
-    return [(rung, step) for rung, step in steps if rung > limit.rung]
-
-
-def _restrict(rules: Limits, limit: Limit, view: View, emitter: Emitter, reasoner: Reasoner) -> bool:
-    taken = _next_step(rules, limit, view)
-    if taken is None:
+def _restrict(rules: Limits, limit: Limit, view: View, emitter: Emitter, reasoner: Reasoner, gate: Gate) -> bool:
+    """Take the step that is due; False where none is."""
+    due = _due_step(rules, limit, view)
+    if due is None or due.due_ms > view.as_of_ms:
         return False
-    rung, step, held = taken
-    previous_rung, from_minor = limit.rung, limit.minor
-    since_ms, since_day = limit.since_ms, limit.since_day
-    if previous_rung == 0:
-        limit.base_minor = from_minor
-    to_minor = from_minor * step.keep_bp // 10_000
+    if due.rung == ZEROED and not gate.grants(view):
+        fields = link(limit, due.rung, 0) | reasoner.restriction(view, due.step, due.held, 1)
+        gate.ask(view, emitter.draft(outbound.LimitZeroed, **fields))
+    else:
+        take(rules, limit, due, view, emitter, reasoner)
+    return True
+
+
+def due_zeroing(rules: Limits, limit: Limit, view: View) -> Due | None:
+    """The zeroing that waits for a person, None where its conditions no longer hold."""
+    for step in rules.steps_of(view.segment):
+        held = _held(step, view, view.pressing) if step.status == "zeroed" and limit.rung < ZEROED else []
+        if held:
+            return Due(0, ZEROED, step, held)
+    return None
+
+
+def take(rules: Limits, limit: Limit, due: Due, view: View, emitter: Emitter, reasoner: Reasoner) -> None:
+    """Take a step whose conditions hold."""
+    step = due.step
+    to_minor = limit.minor * step.keep_bp // 10_000
     draws: Any = UNSET
     if step.draws_max_30d is not None and step.draws_min_gap_h is not None:
         draws = outbound.Draws(max_30d=step.draws_max_30d, min_gap_h=step.draws_min_gap_h)
-    event_id = _move(
-        limit, rung, to_minor, view, emitter, EVENT_OF_STATUS[step.status],
-        draws=draws, **reasoner.restriction(view, step, held, stages_ahead(rules, limit.base_minor, to_minor, 0)),
+    base_minor = limit.base_minor if limit.rung else limit.minor
+    stages = stages_ahead(rules, base_minor, to_minor, 0)
+    decide(
+        limit, due.rung, to_minor, EVENT_OF_STATUS[step.status], step.reason,
+        [ground_of(condition, view, LEVELS.index) for condition in due.held], view, emitter,
+        draws=draws, **reasoner.restriction(view, step, due.held, stages),
     )  # fmt: skip
-    grounds = [ground_of(condition, view, LEVELS.index) for condition in held]
+
+
+def decide(
+    limit: Limit,
+    rung: int,
+    to_minor: int,
+    event: type[outbound.LimitAdjustment],
+    rule: str,
+    grounds: list[Ground],
+    view: View,
+    emitter: Emitter,
+    until_ms: int = 0,
+    **fields: Any,
+) -> str:
+    """Restrict to a rung and an amount, and note what it rests on; returns the event's id."""
+    previous_rung, from_minor = limit.rung, limit.minor
+    since_ms, since_day, stage = limit.since_ms, limit.since_day, limit.stage
+    if previous_rung == 0:
+        limit.base_minor = from_minor
+    event_id = _move(limit, rung, to_minor, view, emitter, event, **fields)
     limit.decisions.append(
         LimitDecision(
-            event_id, view.day, rung, previous_rung, from_minor, to_minor, grounds, view.as_of_ms, since_ms, since_day
+            event_id, view.day, rung, previous_rung, from_minor, to_minor, grounds, view.as_of_ms, since_ms, since_day,
+            rule, until_ms, stage,
         )
-    )
-    return True
+    )  # fmt: skip
+    return event_id
+
+
+def end_in_time(rules: Limits, limit: Limit, view: View, emitter: Emitter, reasoner: Reasoner) -> None:
+    """End what was decided for some days only."""
+    for at in range(len(limit.decisions) - 1, -1, -1):
+        if 0 < limit.decisions[at].until_ms <= view.as_of_ms:
+            if limit.rung < limit.decisions[at].rung:
+                del limit.decisions[at]
+            else:
+                lift(rules, limit, at, view, emitter, reasoner)
+
+
+def link(limit: Limit, rung: int, to_minor: int) -> dict[str, Any]:
+    """The next link of the chain, as the fields of its event."""
+    return {
+        "limit_seq": limit.seq + 1,
+        "from_minor": limit.minor,
+        "to_minor": to_minor,
+        "from_status": status_of(limit.rung),
+        "to_status": status_of(rung),
+        "currency": limit.currency,
+    }
 
 
 def _move(
@@ -113,20 +201,8 @@ def _move(
     event: type[outbound.LimitAdjustment],
     **fields: Any,
 ) -> str:
-    from_status, to_status = status_of(limit.rung), status_of(rung)
+    event_id = emitter.emit(TOPIC, event, status_of(rung), **link(limit, rung, to_minor), **fields)
     limit.seq += 1
-    event_id = emitter.emit(
-        TOPIC,
-        event,
-        to_status,
-        limit_seq=limit.seq,
-        from_minor=limit.minor,
-        to_minor=to_minor,
-        from_status=from_status,
-        to_status=to_status,
-        currency=limit.currency,
-        **fields,
-    )
     limit.minor = to_minor
     if rung != limit.rung:
         limit.stage = 0
@@ -155,7 +231,7 @@ def probation_end_day(rules: Limits, standing: Standing, limit: Limit, distresse
     return end
 
 
-def _next_stage(rules: Limits, limit: Limit) -> tuple[int, int]:
+def next_stage(rules: Limits, limit: Limit) -> tuple[int, int]:
     """(number of the next stage, limit it restores): the first stage that changes anything."""
     stages = rules.restoration.stages_bp
     for number in range(limit.stage, len(stages)):
@@ -171,23 +247,30 @@ def stages_ahead(rules: Limits, base_minor: int, minor: int, stage: int) -> int:
     return max(1, sum(1 for stage_bp in stages if base_minor * stage_bp // 10_000 > minor))
 
 
-def restoration_day(rules: Limits, standing: Standing, limit: Limit, distressed_day: int | None) -> int | None:
-    """The business date from which the next stage may be granted; None while in arrears."""
+def restoration_day(rules: Limits, standing: Standing, limit: Limit, view: View) -> int | None:
+    """The business date from which the next stage may be granted; None while in arrears. A reviewer who clears a
+    borrower vouches for the probation."""
     if limit.stage:
         return None if standing.clean_since_day is None else limit.since_day + rules.restoration.stage_days
-    return probation_end_day(rules, standing, limit, distressed_day)
+    if view.cleared:
+        return standing.clean_since_day
+    return probation_end_day(rules, standing, limit, view.distressed_day)
 
 
 def _restore(rules: Limits, standing: Standing, limit: Limit, view: View, emitter: Emitter, reasoner: Reasoner) -> None:
-    day = restoration_day(rules, standing, limit, view.distressed_day)
+    day = restoration_day(rules, standing, limit, view)
     if day is None or view.day < day:
         return
-    taken = [step for step in rules.steps if STATUSES.index(step.status) <= limit.rung]
-    if any(_held(step, view, view.level) for step in taken) or not _paid_on_time(rules, standing, limit, view):
+    # Where a reviewer has cleared the borrower, only arrears stand in the way of the first stage.
+    if not (view.cleared and limit.stage == 0):
+        taken = [step for step in rules.steps_of(view.segment) if STATUSES.index(step.status) <= limit.rung]
+        if any(_held(step, view, view.level) for step in taken):
+            return
+    if not _paid_on_time(rules, standing, limit, view):
         return
-    stage, to_minor = _next_stage(rules, limit)
+    stage, to_minor = next_stage(rules, limit)
     # While only a part is restored the limit counts as decreased (or as what it is, where that is less).
-    rung = 0 if to_minor >= limit.base_minor else min(limit.rung, _DECREASED)
+    rung = 0 if to_minor >= limit.base_minor else min(limit.rung, DECREASED)
     stage = 0 if rung == 0 else stage
     way_back = reasoner.way_back(view, rung, stage, stages_ahead(rules, limit.base_minor, to_minor, stage))
     _move(limit, rung, to_minor, view, emitter, outbound.LimitRestored, **way_back)
@@ -204,27 +287,60 @@ def _paid_on_time(rules: Limits, standing: Standing, limit: Limit, view: View) -
     return view.on_time_since(since) >= rules.restoration.stage_on_time
 
 
-def overturn_limit(
-    rules: Limits, standing: Standing, view: View, emitter: Emitter, reasoner: Reasoner, incident_id: str = ""
-) -> None:
-    """Compensate the newest restriction, whose arrears turned out false as of its own day, by an incident if one is
-    named."""
-    limit = standing.limit
-    if limit is None:
-        return
-    decision = limit.decisions.pop()
-    rung = min(limit.rung, decision.previous_rung)
-    to_minor = max(limit.minor, decision.from_minor)
-    since_ms, since_day = limit.since_ms, limit.since_day
-    if rung != limit.rung:
+def lift(
+    rules: Limits, limit: Limit, at: int, view: View, emitter: Emitter, reasoner: Reasoner, **fields: Any
+) -> LimitDecision:
+    """Take back one decision in force, whatever was decided since: that stands, on what is left below it."""
+    decision = limit.decisions.pop(at)
+    since_ms, since_day, stage = limit.since_ms, limit.since_day, limit.stage
+    if at < len(limit.decisions):
+        rung, to_minor = limit.rung, max(limit.minor, _rebuilt(limit, at, decision))
+        to_minor = 0 if rung == ZEROED else to_minor
+    else:
+        rung, to_minor = min(limit.rung, decision.previous_rung), max(limit.minor, decision.from_minor)
         # What never was does not prolong the dwell time or the probation that ran before it.
-        since_ms, since_day = decision.previous_since_ms, decision.previous_since_day
+        if rung != limit.rung or decision.previous_rung == decision.rung == limit.rung:
+            since_ms, since_day = decision.previous_since_ms, decision.previous_since_day
+            stage = decision.previous_stage
     ahead = stages_ahead(rules, limit.base_minor, to_minor, 0)
-    _move(
-        limit, rung, to_minor, view, emitter, outbound.LimitRestored,
-        compensates=decision.event_id, incident_id=incident_id or UNSET, **reasoner.way_back(view, rung, 0, ahead),
-    )  # fmt: skip
-    limit.since_ms, limit.since_day = since_ms, since_day
+    fields = reasoner.way_back(view, rung, 0, ahead) | fields
+    _move(limit, rung, to_minor, view, emitter, outbound.LimitRestored, **fields)
+    limit.since_ms, limit.since_day, limit.stage = since_ms, since_day, stage
+    return decision
+
+
+def set_by_hand(
+    rules: Limits, limit: Limit, minor: int, view: View, emitter: Emitter, reasons: list[outbound.Reason], end_day: int
+) -> None:
+    """Set the limit as a reviewer has decided, until a business date; a cut is restored like any other."""
+    recovery = outbound.Recovery(action="request_review", earliest_on=iso_day(end_day))
+    if minor < limit.minor:
+        decide(
+            limit, max(limit.rung, DECREASED), minor, outbound.LimitDecreased, MANUAL, [Ground(other=True)], view,
+            emitter, reasons=reasons, recovery=recovery,
+        )  # fmt: skip
+        return
+    whole = limit.rung == 0 or minor >= limit.base_minor
+    rung = 0 if whole else min(limit.rung, DECREASED)
+    if (rung, minor) != (limit.rung, limit.minor):
+        ahead: Any = UNSET if whole else recovery
+        _move(limit, rung, minor, view, emitter, outbound.LimitRestored, reasons=reasons, recovery=ahead)
+    if whole:
+        limit.base_minor = minor
+        limit.decisions.clear()
+
+
+def _rebuilt(limit: Limit, at: int, lifted: LimitDecision) -> int:
+    """What the decisions from `at` on come to without the one below them."""
+    above = limit.decisions[at]
+    above.previous_rung, above.previous_since_ms = lifted.previous_rung, lifted.previous_since_ms
+    above.previous_since_day = lifted.previous_since_day
+    minor = lifted.from_minor
+    for decision in limit.decisions[at:]:
+        kept = minor if decision.from_minor == 0 else minor * decision.to_minor // decision.from_minor
+        decision.from_minor, decision.to_minor = minor, kept
+        minor = kept
+    return minor
 
 
 def rebase(standing: Standing, profile: Profile, view: View, emitter: Emitter) -> None:
@@ -247,7 +363,7 @@ def rebase(standing: Standing, profile: Profile, view: View, emitter: Emitter) -
     lowered = limit.currency != currency or minor < told
     limit.currency = currency
     since_ms, since_day, stage = limit.since_ms, limit.since_day, limit.stage
-    to_minor = 0 if limit.rung == _ZEROED else minor
+    to_minor = 0 if limit.rung == ZEROED else minor
     _move(limit, limit.rung, to_minor, view, emitter, outbound.LimitRebased, reasons=[])
     limit.since_ms, limit.since_day, limit.stage = since_ms, since_day, stage
     limit.base_minor = minor if limit.rung == 0 or lowered else max(limit.base_minor, minor)
@@ -258,17 +374,16 @@ def rebase(standing: Standing, profile: Profile, view: View, emitter: Emitter) -
 def next_limit_wake(rules: Limits, standing: Standing, view: View) -> tuple[int | None, int | None]:
     """(moment, business date) at which the next rung or the next stage may be due by the passing of time alone."""
     limit = standing.limit
-    if limit is None:
+    if limit is None or view.limit_held:
         return None, None
-    moment: int | None = None
-    for _, step in _steps_below(rules, limit):
-        if not step.direct and _held(step, view, view.pressing):
-            due_ms = limit.since_ms + step.after_days * DAY_MS
-            moment = due_ms if due_ms > view.as_of_ms else None
-            break
+    due = _due_step(rules, limit, view)
+    moment = due.due_ms if due is not None and due.due_ms > view.as_of_ms else None
+    for decision in limit.decisions:
+        if decision.until_ms > view.as_of_ms:
+            moment = decision.until_ms if moment is None else min(moment, decision.until_ms)
     day: int | None = None
-    if 0 < limit.rung < _ZEROED:
-        day = restoration_day(rules, standing, limit, view.distressed_day)
+    if 0 < limit.rung < ZEROED or (limit.rung == ZEROED and view.cleared):
+        day = restoration_day(rules, standing, limit, view)
         if day is not None and day <= view.day:
             day = None if _paid_on_time(rules, standing, limit, view) else view.next_paid_due_day()
     return moment, day

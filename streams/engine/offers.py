@@ -1,4 +1,4 @@
-"""Hardship plans, offered before anyone is zeroed: once per arrears episode of a loan.
+"""Hardship plans, offered before anyone is zeroed: once per arrears episode of a loan, and when hardship is reported.
 
 instalments         what is unpaid, in equal monthly parts
 deferral            every unpaid instalment, later by some days
@@ -26,9 +26,21 @@ def judge_offers(rules: Offers, view: View, emitter: Emitter) -> None:
         if loan_view.position.contractual == 0:
             standing.offered_day = None
         elif standing.offered_day is None and loan_view.position.managed >= rules.managed_dpd_from:
-            options = [_option(loan_view, option, number, view.day) for number, option in enumerate(rules.options, 1)]
-            emitter.emit(TOPIC, outbound.PlanOffered, "plan_offered", loan_id=loan_view.loan.loan_id, options=options)
-            standing.offered_day = view.day
+            _offer(rules, loan_view, view, emitter)
+
+
+def offer_in_hardship(rules: Offers, view: View, emitter: Emitter) -> None:
+    """Offer a plan for each loan with anything left to pay, before any arrears."""
+    for loan_view in view.loans:
+        if sum(loan_view.position.outstanding):
+            _offer(rules, loan_view, view, emitter)
+
+
+def _offer(rules: Offers, loan_view: LoanView, view: View, emitter: Emitter) -> None:
+    wanted = rules.options_of(view.segment)
+    options = [_option(loan_view, option, number, view.day) for number, option in enumerate(wanted, 1)]
+    emitter.emit(TOPIC, outbound.PlanOffered, "plan_offered", loan_id=loan_view.loan.loan_id, options=options)
+    loan_view.standing.offered_day = view.day
 
 
 def _option(loan_view: LoanView, option: PlanOption, number: int, day: int) -> outbound.PlanOption:

@@ -4,7 +4,8 @@ from msgspec import Struct
 
 
 class Profile(Struct, array_like=True, gc=False):
-    """The latest `profile_set` by its `at_ms`. `limit_minor` is the lender's figure, not ours (see limits)."""
+    """The latest `profile_set` by its `at_ms`. `limit_minor` is the lender's figure, not ours (see limits).
+    `identity_token` is empty where the lender gives none."""
 
     segment: str
     currency: str
@@ -12,3 +13,4 @@ class Profile(Struct, array_like=True, gc=False):
     onboarded_day: int
     at_ms: int
     event_id: str
+    identity_token: str = ""

@@ -18,7 +18,7 @@ from streams.engine.score import crossed
 from streams.engine.view import LoanView, View, loan_holds
 from streams.engine.windows import proof
 from streams.policy.compiler import SUBTOTALS, Compiled
-from streams.policy.model import Condition, LimitStep
+from streams.policy.model import STATUSES, Condition, LimitStep
 
 REASONS_MAX = 4
 EVIDENCE_MAX = 4
@@ -65,7 +65,14 @@ class Reasoner:
 
     def way_back(self, view: View, rung: int, stage: int, stages: int) -> dict[str, Any]:
         """The fields of a restoration to a rung: no reasons against anyone, and the `stages` still ahead."""
-        return {"reasons": [], "recovery": UNSET if rung == 0 else self._limit_recovery(view, False, stage, stages)}
+        zeroed = STATUSES[rung] == "zeroed"
+        return {"reasons": [], "recovery": UNSET if rung == 0 else self._limit_recovery(view, zeroed, stage, stages)}
+
+    def told(
+        self, code: str, evidence: list[str], value: int | str | None = None, threshold: int | str | None = None
+    ) -> outbound.Reason:
+        """A reason that rests on what a person or another system has told."""
+        return self._reason(code, value, threshold, 0, [event_id for event_id in evidence if event_id])
 
     # --- reasons ------------------------------------------------------------------------------------------------------
 

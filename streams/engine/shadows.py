@@ -18,6 +18,7 @@ from msgspec import msgpack, structs
 from schemas import outbound
 from schemas.outbound import Cause
 from streams.engine import delinquency
+from streams.engine.breaker import Granted
 from streams.engine.cases import Case
 from streams.engine.chunk import Output, TaskState
 from streams.engine.decide import Judge
@@ -41,7 +42,10 @@ class ShadowEmitter(Emitter):
     def emit(self, topic: str, event: type[outbound.BorrowerEvent], detail: str, **fields: Any) -> str:
         if topic in SHADOWED:
             return super().emit(SHADOW_DECISIONS, event, detail, **fields)
-        return self._next_id(event)
+        return self.next_id(event)
+
+    def emit_listing(self, topic: str, listing: outbound.Listing) -> None:
+        """A shadow lists nobody."""
 
     def _derived(self, kind: str, ordinal: int) -> str:
         return derived_id(self.cause, self.borrower_id, f"{self.policy.digest}|{kind}", self.as_of_ms, ordinal)
@@ -97,8 +101,8 @@ class Policies:
         day = self.live.calendar.day(as_of_ms)
         if any(delinquency.learns_past(loan, day) for loan in case.borrower.facts.loans.values()):
             case.retroactive = True
-        # Gauges are of the live policy alone.
-        aside = structs.replace(task, loans={}, levels={}, statuses={})
+        # Gauges are of the live policy alone, and so is what the breaker counts: a shadow closes no accounts.
+        aside = structs.replace(task, loans={}, levels={}, statuses={}, reviews={}, overturned={}, granted=Granted())
         for serial, judge in self._shadows:
             shadow = beside.get(serial)
             if shadow is None:

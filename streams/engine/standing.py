@@ -47,7 +47,9 @@ class WarningDecision(Struct, array_like=True, gc=False):
 
 
 class LimitDecision(Struct, array_like=True, gc=False):
-    """A restriction in force; `rung` 0 is no restriction. `previous_since_*` is when the rung it left had begun."""
+    """A restriction in force; `rung` 0 is no restriction. `previous_since_*` is when the rung it left had begun,
+    `previous_stage` the stage of restoration it interrupted. `rule` is the reason code of the rule that made it;
+    `until_ms` is when it ends by itself (0: it does not)."""
 
     event_id: str
     day: int
@@ -59,6 +61,9 @@ class LimitDecision(Struct, array_like=True, gc=False):
     at_ms: int = 0
     previous_since_ms: int = 0
     previous_since_day: int = 0
+    rule: str = ""
+    until_ms: int = 0
+    previous_stage: int = 0
 
 
 class Shift(Struct, array_like=True, frozen=True, gc=False):
@@ -108,6 +113,71 @@ class Limit(Struct, array_like=True):
     """What the last profile said the limit was."""
 
 
+class Proposal(Struct, array_like=True, gc=False):
+    """What approving a review leads to: `zero`, `list`, `set_limit` (by `reviewer`, until `until_ms`) or `clear`."""
+
+    action: str
+    limit_minor: int = 0
+    until_ms: int = 0
+    reviewer: str = ""
+    decided_id: str = ""
+
+
+class Review(Struct, array_like=True):
+    """A review that nobody has decided yet. `event_ids` are its requests: the first, then one per escalation."""
+
+    event_ids: list[str]
+    why: str
+    about: str
+    opened_ms: int
+    proposal: Proposal | None = None
+
+
+class Entry(Struct, array_like=True, gc=False):
+    """A published entry of the blacklist: its event, the token it names and the key the token was made with."""
+
+    event_id: str
+    token: str
+    key_id: str
+
+
+class Listing(Struct, array_like=True):
+    """Why and until when a borrower is listed. No entry: it has expired, and is not issued again."""
+
+    entries: list[Entry]
+    reason: str
+    expires_day: int
+    day: int
+    at_ms: int
+    grounds: list[Ground]
+
+
+class Oversight(Struct, array_like=True):
+    """What there is of a borrower of whom a person was asked, or who was listed.
+
+    `limit_until_ms`: until then the limit is as a reviewer has set it (0: none has). `rung_below` and `level_below`:
+    until `rung_until_ms` and `level_until_ms` the policy takes no rung and raises no level from there up.
+    `unlisted_until_ms`: until then the borrower is not listed. `held`: the hold at the last judgement. `cleared`: a
+    reviewer has cleared the restrictions in force; `cleared_day`: the day of the last `clear`, before which overdue
+    episodes do not count; `absolved_id`: the report of fraud that was found to be wrong. `asked_day`: when the review
+    at the end of probation was asked for.
+    """
+
+    reviews: list[Review] = field(default_factory=list)
+    limit_until_ms: int = 0
+    rung_below: int = 0
+    rung_until_ms: int = 0
+    level_below: int = 0
+    level_until_ms: int = 0
+    unlisted_until_ms: int = 0
+    held: int = 0
+    cleared: bool = False
+    cleared_day: int | None = None
+    absolved_id: str = ""
+    asked_day: int | None = None
+    listing: Listing | None = None
+
+
 class Standing(Struct, array_like=True):
     """`below_since_ms[level]`: since when the conditions to leave that level have held without a break (0: they do
     not). `left_at_ms[level]`: when it was last left (0: never). `clean_since_day`: since when nothing has been in
@@ -128,3 +198,4 @@ class Standing(Struct, array_like=True):
     judged_by: str = ""
     managed: int | None = None
     contractual: int | None = None
+    oversight: Oversight | None = None

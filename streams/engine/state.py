@@ -12,6 +12,7 @@ from msgspec.msgpack import Decoder, Encoder
 
 from streams.engine.behaviour import Windows
 from streams.engine.chunk import TaskState
+from streams.engine.directions import Directions
 from streams.engine.loan import Loan
 from streams.engine.profile import Profile
 from streams.engine.standing import Standing
@@ -61,6 +62,7 @@ class Facts(Struct, array_like=True):
     fraud_event_id: str | None = None
     quarantine: Quarantine | None = None
     incidents_rev: int = 0
+    directions: Directions | None = None
 
 
 class ShadowStanding(Struct, array_like=True):

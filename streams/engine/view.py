@@ -14,7 +14,7 @@ from streams.engine.delinquency import Position
 from streams.engine.loan import Loan, instalments
 from streams.engine.score import Scored
 from streams.engine.standing import Ground, LoanStanding
-from streams.policy.model import Condition
+from streams.policy.model import LEVELS, STATUSES, Condition
 
 
 class LoanView(Struct, gc=False):
@@ -30,7 +30,11 @@ class View(Struct, gc=False):
     managed days in the last 365; `distressed_day` is that of the latest distressed restructure of any loan, None
     without one. `score_but_arrears` is the score with the best points for all that the ledger says. `level` is the
     warning level in force, `pressing` the highest level up to it that is not only waiting out its dwell time.
-    `episode_proof` are the disbursements of the loans that had the episodes."""
+    `episode_proof` are the disbursements of the loans that had the episodes.
+
+    What people have decided: no rung from `rung_below` and no level from `level_below` up is taken by the policy,
+    nothing changes the limit while it is `limit_held`, and `cleared` restrictions are on their way back. `zero_asked`:
+    a zeroing waits for a person."""
 
     as_of_ms: int
     day: int
@@ -46,6 +50,12 @@ class View(Struct, gc=False):
     distressed_day: int | None
     pressing: int
     episode_proof: list[str]
+    segment: str
+    rung_below: int = len(STATUSES)
+    level_below: int = len(LEVELS)
+    limit_held: bool = False
+    cleared: bool = False
+    zero_asked: bool = False
 
     @property
     def worst(self) -> LoanView | None:

@@ -46,7 +46,7 @@ def judge_warnings(
 
 
 def _target(rules: tuple[WarningLevel, ...], standing: Standing, view: View) -> int:
-    for index in range(len(rules), standing.level, -1):
+    for index in range(min(len(rules), view.level_below - 1), standing.level, -1):
         rule = rules[index - 1]
         if _raised(rule, view) and _cooling_until(rule, standing.left_at_ms[index]) <= view.as_of_ms:
             return index
@@ -85,13 +85,9 @@ def _raise_to(
 def _lower(
     rules: tuple[WarningLevel, ...], standing: Standing, view: View, emitter: Emitter, reasoner: Reasoner
 ) -> None:
+    note_dwell(rules, standing, view)
     level = standing.level
     below = standing.below_since_ms
-    for index in range(1, standing.level + 1):
-        if not _may_leave(rules[index - 1], view):
-            below[index] = 0
-        elif below[index] == 0:
-            below[index] = view.as_of_ms
     while level and below[level] and below[level] + rules[level - 1].dwell_days * DAY_MS <= view.as_of_ms:
         standing.left_at_ms[level] = view.as_of_ms
         below[level] = 0
@@ -114,6 +110,16 @@ def _lower(
     )
 
 
+def note_dwell(rules: tuple[WarningLevel, ...], standing: Standing, view: View) -> None:
+    """Note since when the levels in force may be left; where nothing may be said, that is all that is done."""
+    below = standing.below_since_ms
+    for index in range(1, standing.level + 1):
+        if not _may_leave(rules[index - 1], view):
+            below[index] = 0
+        elif below[index] == 0:
+            below[index] = view.as_of_ms
+
+
 def pressing_level(rules: tuple[WarningLevel, ...], standing: Standing, view: View) -> int:
     """The highest level up to that in force whose lower threshold has not been passed.
 
@@ -126,15 +132,21 @@ def pressing_level(rules: tuple[WarningLevel, ...], standing: Standing, view: Vi
 
 
 def overturn_warning(
-    standing: Standing, view: View, emitter: Emitter, reasoner: Reasoner, incident_id: str = ""
+    standing: Standing,
+    view: View,
+    emitter: Emitter,
+    reasoner: Reasoner,
+    incident_id: str = "",
+    reasons: list[outbound.Reason] | None = None,
 ) -> None:
-    """Compensate the newest warning decision, whose DPD turned out false as of its own day, by an incident if one is
-    named."""
+    """Compensate the newest warning decision: its DPD was not there on its own day, because of an incident if one is
+    named, or a reviewer has overturned it, for `reasons`."""
     decision = standing.warnings.pop()
     previous = standing.level
     standing.level = view.level = min(standing.level, decision.previous_level)
     standing.level_day = view.day
     standing.below_since_ms = [0] * len(standing.below_since_ms)
+    fields = reasoner.warning(view, None) | ({} if reasons is None else {"reasons": reasons})
     emitter.emit(
         TOPIC,
         outbound.WarningLowered if standing.level else outbound.WarningCleared,
@@ -143,7 +155,7 @@ def overturn_warning(
         previous_level=LEVELS[previous],
         compensates=decision.event_id,
         incident_id=incident_id or UNSET,
-        **reasoner.warning(view, None),
+        **fields,
     )
 
 
@@ -153,7 +165,7 @@ def next_warning_wake(rules: tuple[WarningLevel, ...], standing: Standing, view:
     level = standing.level
     if level and standing.below_since_ms[level]:
         moments.append(standing.below_since_ms[level] + rules[level - 1].dwell_days * DAY_MS)
-    for index in range(level + 1, len(rules) + 1):
+    for index in range(level + 1, min(len(rules) + 1, view.level_below)):
         until = _cooling_until(rules[index - 1], standing.left_at_ms[index])
         if until > view.as_of_ms and _raised(rules[index - 1], view):
             moments.append(until)

@@ -9,7 +9,18 @@ from zoneinfo import ZoneInfo
 
 from streams.engine.arrears import MATERIAL_RUN_DAYS
 from streams.engine.features import FEATURE_INDEX
-from streams.policy.model import LEVELS, STATUSES, Condition, Factor, LimitStep, Policy, WarningLevel
+from streams.policy import review_checks
+from streams.policy.model import (
+    LEVELS,
+    STATUSES,
+    Condition,
+    Factor,
+    LimitStep,
+    Offers,
+    PlanOption,
+    Policy,
+    WarningLevel,
+)
 
 Path = tuple[str | int, ...]
 Finding = tuple[Path, str]
@@ -26,6 +37,7 @@ def findings(policy: Policy) -> Iterator[Finding]:
     yield from _ladder(policy)
     yield from _way_back(policy)
     yield from _offers(policy)
+    yield from review_checks.findings(policy)
 
 
 def _repeated(values: Sequence[str], path: Path, what: str) -> Iterator[Finding]:
@@ -270,10 +282,22 @@ def _stricter(milder: WarningLevel, harsher: WarningLevel, path: Path) -> Iterat
             )
 
 
+def _ladders(policy: Policy) -> Iterator[tuple[Path, tuple[LimitStep, ...]]]:
+    """The ladder for all, and those that segments have of their own."""
+    yield ("limits", "steps"), policy.limits.steps
+    for segment, steps in policy.limits.by_segment.items():
+        yield ("limits", "by_segment", segment), steps
+
+
 def _ladder(policy: Policy) -> Iterator[Finding]:
+    for path, steps in _ladders(policy):
+        yield from _steps(policy, path, steps)
+
+
+def _steps(policy: Policy, table: Path, steps: tuple[LimitStep, ...]) -> Iterator[Finding]:
     rank = -1
-    for at, step in enumerate(policy.limits.steps):
-        path: Path = ("limits", "steps", at)
+    for at, step in enumerate(steps):
+        path: Path = (*table, at)
         position = STATUSES.index(step.status)
         if step.status == "normal":
             yield (*path, "status"), "normal is the ground, not a step; remove it"
@@ -291,7 +315,13 @@ def _ladder(policy: Policy) -> Iterator[Finding]:
 def _rung(step: LimitStep, path: Path) -> Iterator[Finding]:
     draws = step.draws_max_30d is not None or step.draws_min_gap_h is not None
     if step.status == "draws_restricted" and not draws:
-        yield path, "draws_restricted restricts nothing; give draws_max_30d or draws_min_gap_h"
+        yield path, "draws_restricted restricts nothing; give draws_max_30d and draws_min_gap_h"
+    elif draws and (step.draws_max_30d is None or step.draws_min_gap_h is None):
+        yield path, "draws_max_30d and draws_min_gap_h go together; give both"
+    if step.times > 1 and step.status != "decreased":
+        yield (*path, "times"), f"{step.status} is taken once; only decreased may be taken several times"
+    if step.times == 1 and step.again_after_days:
+        yield (*path, "again_after_days"), "means nothing for a step taken once; remove it, or give times"
     if step.status in ("frozen", "zeroed") and draws:
         yield path, f"no draws are left when {step.status}; remove draws_max_30d and draws_min_gap_h"
     if step.status == "decreased" and step.keep_bp == 10_000:
@@ -314,6 +344,8 @@ def _condition(step: LimitStep, condition: Condition, path: Path) -> Iterator[Fi
         or condition.overdue_episodes_from is not None
         or condition.fraud_confirmed
     )
+    if condition.blacklists and step.status != "zeroed":
+        yield (*path, "blacklists"), f"only who is zeroed is listed, not who is {step.status}; remove it"
     if not given:
         yield path, "is empty: it would hold for everyone; give at least one field"
     elif step.status == "zeroed" and not _may_zero(condition):
@@ -359,10 +391,19 @@ def _way_back(policy: Policy) -> Iterator[Finding]:
 
 def _offers(policy: Policy) -> Iterator[Finding]:
     offers = policy.offers
-    if not offers.options:
-        yield ("offers", "options"), "is empty; offer at least one plan"
-    for at, option in enumerate(offers.options):
-        path: Path = ("offers", "options", at)
+    yield from _options(offers.options, ("offers", "options"))
+    for segment, options in offers.by_segment.items():
+        yield from _options(options, ("offers", "by_segment", segment))
+    for table, steps in _ladders(policy):
+        for number, step in enumerate(steps):
+            yield from _after_offer(step, offers, (*table, number))
+
+
+def _options(options: tuple[PlanOption, ...], table: Path) -> Iterator[Finding]:
+    if not options:
+        yield table, "is empty; offer at least one plan"
+    for at, option in enumerate(options):
+        path: Path = (*table, at)
         wants_days = option.kind == "deferral"
         if wants_days and option.defer_days is None:
             yield (*path, "defer_days"), "missing; by how many days are due dates moved?"
@@ -372,11 +413,13 @@ def _offers(policy: Policy) -> Iterator[Finding]:
             yield (*path, "months"), "means nothing for a deferral; remove it"
         if not wants_days and option.defer_days is not None:
             yield (*path, "defer_days"), f"means nothing for {option.kind}; remove it"
-    for number, step in enumerate(policy.limits.steps):
-        for at, condition in enumerate(step.when):
-            dpd = condition.managed_dpd_from
-            if condition.plan_offered and dpd is not None and dpd <= offers.managed_dpd_from:
-                yield (
-                    ("limits", "steps", number, "when", at, "managed_dpd_from"),
-                    f"{dpd} is not after the plan is offered, at managed DPD {offers.managed_dpd_from}; raise it",
-                )
+
+
+def _after_offer(step: LimitStep, offers: Offers, path: Path) -> Iterator[Finding]:
+    for at, condition in enumerate(step.when):
+        dpd = condition.managed_dpd_from
+        if condition.plan_offered and dpd is not None and dpd <= offers.managed_dpd_from:
+            yield (
+                (*path, "when", at, "managed_dpd_from"),
+                f"{dpd} is not after the plan is offered, at managed DPD {offers.managed_dpd_from}; raise it",
+            )

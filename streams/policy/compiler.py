@@ -110,7 +110,7 @@ def _edges(policy: Policy) -> Edges:
     material = {policy.regulatory.default.material_from_day}
     for warning in policy.warnings:
         managed.update(d for d in (warning.managed_dpd_from, warning.leave_managed_dpd_below) if d is not None)
-    for step in policy.limits.steps:
+    for step in policy.limits.all_steps():
         for condition in step.when:
             if condition.managed_dpd_from is not None:
                 managed.add(condition.managed_dpd_from)

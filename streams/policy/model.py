@@ -22,6 +22,7 @@ Component = Literal["penalty", "fee", "interest", "principal"]
 Method = Literal["auto_debit", "manual", "transfer", "settlement"]
 Level = Literal["none", "watch", "amber", "red", "critical"]
 Status = Literal["normal", "draws_restricted", "decreased", "frozen", "zeroed"]
+Segment = Literal["worker", "student", "freelancer", "small_business", "other"]
 Subtotal = Literal["ability", "willingness", "behaviour", "external", "links"]
 
 LEVELS: tuple[Level, ...] = ("none", "watch", "amber", "red", "critical")
@@ -174,7 +175,8 @@ class SeveralLoans(Model, frozen=True):
 class Condition(Model, frozen=True):
     """All of the fields given must hold. A condition on DPD alone is a *ledger condition*: it can turn out false later.
 
-    `overdue_episodes_from` counts the separate overdue episodes of 30 and more managed days in 365 days.
+    `overdue_episodes_from` counts the separate overdue episodes of 30 and more managed days in 365 days. `blacklists`
+    asks for nothing: who is zeroed while such a condition holds is listed too.
     """
 
     score_below: Score | None = None
@@ -186,6 +188,7 @@ class Condition(Model, frozen=True):
     several_loans: SeveralLoans | None = None
     overdue_episodes_from: Annotated[int, Meta(ge=1, le=100)] | None = None
     fraud_confirmed: bool = False
+    blacklists: bool = False
 
 
 class LimitStep(Model, frozen=True):
@@ -193,7 +196,8 @@ class LimitStep(Model, frozen=True):
 
     Taken when any of `when` holds and the borrower has stood on the rung below for `after_days` (0 = at once; a rung
     marked `direct` is taken from any lower rung). `keep_bp` of the limit in force is kept. `draws_max_30d` and
-    `draws_min_gap_h` limit new draws where the rung restricts them.
+    `draws_min_gap_h` limit new draws where the rung restricts them. A decrease may be taken up to `times`, each again
+    after `again_after_days`, while its conditions hold and no harder rung is called for.
     """
 
     status: Status
@@ -204,6 +208,8 @@ class LimitStep(Model, frozen=True):
     direct: bool = False
     draws_max_30d: Annotated[int, Meta(ge=0, le=1_000)] | None = None
     draws_min_gap_h: Annotated[int, Meta(ge=0, le=8_760)] | None = None
+    times: Annotated[int, Meta(ge=1, le=20)] = 1
+    again_after_days: Days = 0
 
 
 class Restoration(Model, frozen=True):
@@ -218,9 +224,67 @@ class Restoration(Model, frozen=True):
     stage_on_time: Annotated[int, Meta(ge=0, le=100)]
 
 
+class Breaker(Model, frozen=True):
+    """At most `per_hour` zeroings, and as many listings, per segment in an hour of the business clock, over all
+    partitions together; `by_segment` for segments with a number of their own."""
+
+    per_hour: Annotated[int, Meta(ge=0, le=1_000_000)]
+    by_segment: dict[Segment, Annotated[int, Meta(ge=0, le=1_000_000)]] = {}
+
+    def most(self, segment: str) -> int:
+        """The number of a segment."""
+        return self.by_segment.get(segment, self.per_hour)  # type: ignore[call-overload, no-any-return]
+
+
 class Limits(Model, frozen=True):
+    """The ladder is `steps`, but for segments with a table of their own in `by_segment`."""
+
     steps: tuple[LimitStep, ...]
     restoration: Restoration
+    breaker: Breaker
+    by_segment: dict[Segment, tuple[LimitStep, ...]] = {}
+
+    def all_steps(self) -> list[LimitStep]:
+        """The steps of every table."""
+        return [*self.steps, *(step for table in self.by_segment.values() for step in table)]
+
+    def steps_of(self, segment: str) -> tuple[LimitStep, ...]:
+        """The ladder of a segment; that of all where it has none of its own, or is not known."""
+        return self.by_segment.get(segment, self.steps) if self.by_segment else self.steps  # type: ignore[call-overload]
+
+
+class Blacklist(Model, frozen=True):
+    """The consortium's blacklist: what is given as reason, and how long a listing lasts."""
+
+    reason: Name
+    expires_days: DpdFrom
+
+
+class Suspicion(Model, frozen=True):
+    """What an unproven report leads to beside its points: a review, new draws frozen for `freeze_days` at most, or
+    nothing. `reason` is the code it is given as."""
+
+    reason: Name
+    review: bool
+    freeze_days: Annotated[int, Meta(ge=0, le=30)] = 0
+
+
+class Suspicions(Model, frozen=True):
+    """Unconfirmed fraud, a violation of rules (not confirmed, confirmed), a listing elsewhere."""
+
+    fraud: Suspicion
+    violation: Suspicion
+    violation_confirmed: Suspicion
+    listed_elsewhere: Suspicion
+
+
+class Reviews(Model, frozen=True):
+    """What people decide: for how long, where the reviewer gives no expiry (`decision_days`); the cut from which a
+    second reviewer must agree, as a share of the limit in force; after how many days a review left lying escalates."""
+
+    decision_days: DpdFrom
+    second_reviewer_cut_bp: Bp
+    escalate_after_days: tuple[DpdFrom, ...]
 
 
 class PlanOption(Model, frozen=True):
@@ -232,11 +296,26 @@ class PlanOption(Model, frozen=True):
     defer_days: Annotated[int, Meta(ge=1, le=366)] | None = None
 
 
+class Hardship(Model, frozen=True):
+    """A hardship reported by the borrower: for `days` (where the report gives no end) the points of these features are
+    suspended, so that what illness or a lost job makes one spend does not count."""
+
+    days: DpdFrom
+    suspended: tuple[Name, ...]
+
+
 class Offers(Model, frozen=True):
-    """A plan is offered when a loan reaches `managed_dpd_from`, once per arrears episode of the loan."""
+    """A plan is offered when a loan reaches `managed_dpd_from`, once per arrears episode of the loan, and when hardship
+    is reported. The options are `options`, but for segments with their own in `by_segment`."""
 
     managed_dpd_from: DpdFrom
     options: tuple[PlanOption, ...]
+    hardship: Hardship
+    by_segment: dict[Segment, tuple[PlanOption, ...]] = {}
+
+    def options_of(self, segment: str) -> tuple[PlanOption, ...]:
+        """The options of a segment; those of all where it has none of its own, or is not known."""
+        return self.by_segment.get(segment, self.options)  # type: ignore[call-overload, no-any-return]
 
 
 class Ifrs9(Model, frozen=True):
@@ -312,5 +391,8 @@ class Policy(Model, frozen=True):
     warnings: tuple[WarningLevel, ...]
     limits: Limits
     offers: Offers
+    reviews: Reviews
+    suspicions: Suspicions
+    blacklist: Blacklist
     reasons: dict[Name, Text]
     approval: Approval = Approval()

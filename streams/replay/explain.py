@@ -1,7 +1,7 @@
 """Explain: one borrower out of a recording, as of a moment, with all that was decided and why.
 
-Only this borrower's events and the control events are folded: borrowers are independent of each other, so that what
-comes out for this one is what a replay writes, byte for byte.
+Only this borrower's events and the control events are folded: borrowers are independent of each other, but for the
+breaker, so that what comes out for this one is what a replay writes, byte for byte.
 """
 
 from bisect import bisect_right
@@ -17,7 +17,9 @@ from schemas.outbound import Amounts, DpdDetail, Subtotals
 from schemas.partitioning import partition_of
 from schemas.topics import CONTROL, INPUTS
 from streams.engine import delinquency, features
+from streams.engine.blacklist import Signer
 from streams.engine.calendar import iso_day
+from streams.engine.chunk import Output
 from streams.engine.decide import Judge
 from streams.engine.delinquency import Position
 from streams.engine.features import FEATURES
@@ -142,8 +144,20 @@ class Explained(Struct, frozen=True):
     shadow_decisions: list[msgspec.Raw]
 
 
-def explain(source: str | Path, borrower_id: str, at_ms: int | None = None, policy: str = "standard") -> Explained:
+def explain(
+    source: str | Path,
+    borrower_id: str,
+    at_ms: int | None = None,
+    policy: str = "standard",
+    signer: Signer | None = None,
+) -> Explained:
     """The borrower after every record with an order time up to `at_ms` (None: of the whole recording).
+
+    What the breaker lets through depends on what it has let through of others: a borrower for whom it was asked is
+    explained out of the whole of its task.
+
+    Args:
+        signer: makes the subject tokens of the blacklist; None: placeholders.
 
     Raises:
         ExplainError: nothing is known of the borrower, then or at all.
@@ -152,26 +166,36 @@ def explain(source: str | Path, borrower_id: str, at_ms: int | None = None, poli
     rules = rules_of(policy)
     with Recording.open(source) as recording:
         partition = _task_of(recording, borrower_id)
-        engine = Engine(rules.policy, partitions=recording.partition_count(), recorded_policies=rules.recorded)
-        task = LocalTask(engine)
-        decisions: list[msgspec.Raw] = []
-        shadow_decisions: list[msgspec.Raw] = []
-        key = borrower_id.encode()
-        as_of_ms = 0
-        for last_ms, own in _own_records(recording, partition, key, at_ms):
-            as_of_ms = max(as_of_ms, last_ms)
-            for folded in task.fold(own):
-                for output in folded.outputs:
-                    if output.key == key:
-                        told = shadow_decisions if output.topic == SHADOW_DECISIONS else decisions
-                        told.append(msgspec.Raw(output.value))
+        engine = Engine(
+            rules.policy, partitions=recording.partition_count(), recorded_policies=rules.recorded, signer=signer
+        )
+        task, told, as_of_ms = _folded(engine, recording, partition, borrower_id, at_ms, False)
+        if task.task.granted.counts:
+            task, told, as_of_ms = _folded(engine, recording, partition, borrower_id, at_ms, True)
         blob = task.state(borrower_id)
         if blob is None:
             raise ExplainError(
                 "no event of this borrower was accepted up to then: ask for a later --at, or look for dead letters"
             )
         until_ms = as_of_ms if at_ms is None else at_ms
+        decisions = [msgspec.Raw(output.value) for output in told if output.topic != SHADOW_DECISIONS]
+        shadow_decisions = [msgspec.Raw(output.value) for output in told if output.topic == SHADOW_DECISIONS]
         return _explained(borrower_id, unpack(blob), task, until_ms, decisions, shadow_decisions)
+
+
+def _folded(
+    engine: Engine, recording: Recording, partition: int, borrower_id: str, at_ms: int | None, whole: bool
+) -> tuple[LocalTask, list[Output], int]:
+    """The task after the records up to `at_ms`, of all borrowers or of one; what it told of the one; the order time
+    it reached."""
+    task, key = LocalTask(engine), borrower_id.encode()
+    told: list[Output] = []
+    as_of_ms = 0
+    for last_ms, records in _records(recording, partition, None if whole else key, at_ms):
+        as_of_ms = max(as_of_ms, last_ms)
+        for folded in task.fold(records):
+            told += [output for output in folded.outputs if output.key == key or output.about == borrower_id]
+    return task, told, as_of_ms
 
 
 def _task_of(recording: Recording, borrower_id: str) -> int:
@@ -204,14 +228,17 @@ def _keys(recording: Recording, partitions: list[int]) -> set[bytes]:
     }
 
 
-def _own_records(
-    recording: Recording, partition: int, key: bytes, at_ms: int | None
+def _records(
+    recording: Recording, partition: int, key: bytes | None, at_ms: int | None
 ) -> Iterator[tuple[int, list[Ordered]]]:
-    """(order time reached, records of `key` and of control), until the first record after `at_ms`."""
+    """(order time reached, records of `key` and of control, or all), until the first record after `at_ms`."""
     for chunk in chunks(recording, partition):
         end = len(chunk) if at_ms is None else bisect_right(chunk, at_ms, key=_order_ms)
         if end:
-            yield chunk[end - 1][0], [found for found in chunk[:end] if found[1] == CONTROL or found[3].key == key]
+            taken = chunk[:end]
+            if key is not None:
+                taken = [found for found in taken if found[1] == CONTROL or found[3].key == key]
+            yield chunk[end - 1][0], taken
         if end < len(chunk):
             return
 

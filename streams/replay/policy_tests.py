@@ -23,7 +23,7 @@ from streams.replay.cycle import LocalTask
 FIRST_DAY = day_of(date(2026, 1, 1))
 BORROWER = "b1"
 DECISIONS = frozenset(("early-warnings", "limit-adjustments", "offers", "review-requests", "blacklist"))
-DETAIL = {"early-warnings": "level", "limit-adjustments": "to_minor", "delinquency": "to"}
+DETAIL = {"early-warnings": "level", "limit-adjustments": "to_minor", "delinquency": "to", "review-requests": "why"}
 """What is told of an event beside its type, by topic."""
 
 TOPIC_OF = {
@@ -32,7 +32,7 @@ TOPIC_OF = {
 _LOAN = {"loan_id": "A"}
 _PAID = {"method": "manual", "channel": "app", "payment_id": "p{number}"}
 GOES_WITHOUT_SAYING: dict[str, dict[str, Any]] = {
-    "profile_set": {"segment": "worker", "currency": "CNY", "onboarded_on": -365},
+    "profile_set": {"segment": "worker", "currency": "CNY", "onboarded_on": -365, "identity_token": "T"},
     "loan_disbursed": {"product": "cash", "currency": "CNY"},
     "repayment_received": _PAID,
     "repayment_failed": {"attempt_id": "a{number}", "method": "auto_debit", "channel": "bank", "amount_minor": 1},

@@ -111,7 +111,7 @@ def test_edges_are_all_days_the_policy_looks_at() -> None:
 
 
 def test_edges_follow_the_policy() -> None:
-    steps = msgspec.structs.replace(STANDARD.limits, steps=STANDARD.limits.steps[:1])
+    steps = msgspec.structs.replace(STANDARD.limits, steps=STANDARD.limits.steps[:1], by_segment={})
     factors = (Factor("worst_contractual_dpd", "ability", (Band(0, upper=45), Band(-1, lower=45)), 0, "arrears_now"),)
     card = msgspec.structs.replace(STANDARD.score, factors=factors)
     edges = compile_policy(msgspec.structs.replace(STANDARD, limits=steps, score=card)).edges

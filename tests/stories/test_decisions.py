@@ -7,7 +7,7 @@ must be whole, and what is undone must have been done.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -25,15 +25,42 @@ from tests.replay.tape import SHANGHAI, TOPIC_OF, Tape, ms
 from tests.stories.test_stories import MONEY, ON, Play, Story, minor, stories
 
 LIMITS = ("draws_restricted", "limit_decreased", "limit_frozen", "limit_zeroed", "limit_restored", "limit_rebased")
+DECIDED = ("reviewer", "decision", "about_event_id", "expires_at_ms")
 OTHER_EVENTS: tuple[tuple[str, str, tuple[str, ...], dict[str, Any]], ...] = (
     (
         rf"limit {MONEY} for a (\w+)",
+        "profile_set",
+        ("limit_minor", "segment"),
+        {"currency": "CNY", "onboarded_on": "2025-01-01", "identity_token": "T1"},
+    ),
+    (
+        rf"limit {MONEY} for a (\w+) without identity",
         "profile_set",
         ("limit_minor", "segment"),
         {"currency": "CNY", "onboarded_on": "2025-01-01"},
     ),
     (r"fraud (\w+) confirmed", "fraud_reported", ("kind",), {"confirmed": True}),
     (r"fraud (\w+) suspected", "fraud_reported", ("kind",), {"confirmed": False}),
+    (r"violation (\w+) suspected", "violation_reported", ("kind",), {"confirmed": False}),
+    (r"violation (\w+) confirmed", "violation_reported", ("kind",), {"confirmed": True}),
+    (r"listed by (\w+)", "blacklist_reported", ("source",), {"listed": True}),
+    (r"hardship (\w+) reported", "hardship_reported", ("kind",), {}),
+    (r"(legal|manual) hold set", "hold_set", ("kind",), {"reviewer": "R1"}),
+    (r"(legal|manual) hold lifted", "hold_lifted", ("kind",), {"reviewer": "R1"}),
+    (r"appeals against the (.+)", "appeal_filed", ("about_event_id",), {"text_code": "wrong"}),
+    (rf"(\w+) (approve|uphold|overturn)s the (.+?)(?: until {ON})?", "review_decided", DECIDED, {}),
+    (
+        rf"(\w+) sets the limit to {MONEY}(?: until {ON})?",
+        "review_decided",
+        ("reviewer", "limit_minor", "expires_at_ms"),
+        {"decision": "set_limit"},
+    ),
+    (
+        rf"(\w+) (clear|exempt)s(?: until {ON})?",
+        "review_decided",
+        ("reviewer", "decision", "expires_at_ms"),
+        {},
+    ),
 )
 
 
@@ -42,6 +69,12 @@ MODES = {"goes live": "live", "runs as a shadow": "shadow", "is retired": "retir
 SCOPE = r"(?:(channel|product|platform) (\w+)|everything)"
 INCIDENT_OPENED = rf"incident (\w+) of {SCOPE} from {ON}(?: until {ON})? with (\d+) days of grace"
 INCIDENT_CLOSED = rf"incident (\w+) closed, it ended {ON}"
+MEANT: dict[str, Callable[[Any, str], Any]] = {
+    "limit_minor": lambda teller, text: minor(text),
+    "about_event_id": lambda teller, text: teller.latest(text),
+    "expires_at_ms": lambda teller, text: ms(text),
+}
+"""What a word of a story stands for in the event."""
 
 
 def policy_of(changes: str, tmp_path: Path) -> str:
@@ -68,9 +101,33 @@ def changed(name: str, changes: Iterable[str]) -> str:
     return text
 
 
-def tape_of(story: Story) -> Tape:
-    """The rows of a story as records, with ticks in between."""
-    play, tape = Play(load("standard").facts), Tape()
+class Teller:
+    """Writes the rows of a story down as records; knows what has been decided so far."""
+
+    def __init__(self, policy: str, path: Path | None) -> None:
+        self.tape = Tape()
+        self._policy = policy
+        self._path = path
+
+    def latest(self, words: str) -> str:
+        """The id of the last event of a type told so far; of a review with a reason, where one is given."""
+        if self._path is None or not any(record.key for record in self.tape.records):
+            return words.replace(" ", "-")
+        kind, _, why = words.partition(": ")
+        self._path.unlink(missing_ok=True)
+        found = explain(self.tape.write(self._path), "b1", policy=self._policy)
+        for raw in reversed(found.decisions):
+            event = json.loads(bytes(raw))
+            if event["type"] == kind.replace(" ", "_") and (not why or event["why"] == why.replace(" ", "_")):
+                return str(event["event_id"])
+        return words.replace(" ", "-")
+
+
+def tape_of(story: Story, policy: str = "standard", path: Path | None = None) -> Tape:
+    """The rows of a story as records, with ticks in between; `path` is where what was told so far is written, for a
+    story that speaks of earlier decisions."""
+    teller = Teller(policy, path)
+    play, tape = Play(load("standard").facts), teller.tape
     day, silent_until = story.rows[0][0], story.rows[0][0]
     for on, happening, _ in story.rows:
         while day <= on:
@@ -84,7 +141,7 @@ def tape_of(story: Story) -> Tape:
             name, mode, changes = activation.groups()
             activate(name, MODES[mode], changed(name, [] if changes is None else changes.split(" and ")), on, tape)
         elif happening:
-            tell(happening, on, play, tape)
+            tell(happening, on, play, teller)
     return tape
 
 
@@ -96,15 +153,15 @@ def activate(name: str, mode: str, text: str, on: date, tape: Tape) -> None:
     tape.raw(CONTROL, f"{on} 12:00", None, json.dumps(event).encode())
 
 
-def tell(happening: str, on: date, play: Play, tape: Tape) -> None:
+def tell(happening: str, on: date, play: Play, teller: Teller) -> None:
     incident = control_event(happening)
     if incident is not None:
-        tape.control(f"{on} 12:00", incident.pop("type"), **incident)
+        teller.tape.control(f"{on} 12:00", incident.pop("type"), **incident)
         return
     late = re.match(rf"late, of {ON}: ", happening)
     at = date.fromisoformat(late.group(1)) if late else on
     happening = happening[late.end() :] if late else happening
-    fields = other_event(happening)
+    fields = other_event(happening, teller)
     if fields is None:
         name, text = happening.split(": ", 1) if re.match(r"[A-Z]: ", happening) else ("A", happening)
         fields = msgspec.to_builtins(play.event_of(at, name, text))
@@ -114,7 +171,7 @@ def tell(happening: str, on: date, play: Play, tape: Tape) -> None:
     assert kind in TOPIC_OF
     for common in ("event_id", "at_ms", "borrower_id"):
         fields.pop(common, None)
-    tape.event(f"{at} 12:00", kind, received=f"{on} 12:00", **fields)
+    teller.tape.event(f"{at} 12:00", kind, received=f"{on} 12:00", **fields)
 
 
 def control_event(text: str) -> dict[str, Any] | None:
@@ -132,14 +189,14 @@ def control_event(text: str) -> dict[str, Any] | None:
     return None
 
 
-def other_event(text: str) -> dict[str, Any] | None:
+def other_event(text: str, teller: Teller) -> dict[str, Any] | None:
     for pattern, kind, names, others in OTHER_EVENTS:
         found = re.fullmatch(pattern, text)
         if found is not None:
-            values = {
-                name: minor(value) if name.endswith("_minor") else value
-                for name, value in zip(names, found.groups(), strict=True)
-            }
+            values = dict(zip(names, found.groups(), strict=True))
+            for name, value in values.items():
+                if value is not None and name in MEANT:
+                    values[name] = MEANT[name](teller, value)
             return {"type": kind} | values | others
     return None
 
@@ -164,6 +221,10 @@ def told(event: dict[str, Any], before: dict[str, dict[str, Any]], shadow: str |
         words = f"due date of {event['instalment_no']} shifted to {event['to_on']}"
     elif kind == "waiver_proposed":
         words = f"waiver of {event['component']} {Decimal(event['amount_minor']) / 100:.2f} on {event['instalment_no']}"
+    elif kind == "review_requested":
+        words = f"{words}: {event['why'].replace('_', ' ')}"
+        if event["proposed"] is not None:
+            words += f" (proposes {event['proposed']['type'].replace('_', ' ')})"
     if "compensates" in event:
         words += f" (undoes {before[event['compensates']]['type'].replace('_', ' ')})"
     if "incident_id" in event:
@@ -208,9 +269,9 @@ def check_reasons(events: Iterable[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("story", stories(Path(__file__).parent / "decisions"), ids=lambda story: story.name)
 def test_decisions(story: Story, tmp_path: Path) -> None:
-    tape = tape_of(story)
     activated = any(ACTIVATION.fullmatch(happening) for _, happening, _ in story.rows)
     policy = "recorded" if activated else policy_of(story.policy, tmp_path)
+    tape = tape_of(story, policy, tmp_path / "so-far.jsonl")
     found = explain(tape.write(tmp_path / "story.jsonl"), "b1", policy=policy)
     events = [json.loads(bytes(raw)) for raw in found.decisions]
     events = [event for event in events if event["type"] != "classification_changed"]
