@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from streams.engine.directions import CODES
 from streams.policy.checks import Finding, Path
 from streams.policy.model import Condition, Policy, WarningLevel
 
@@ -93,7 +94,7 @@ def _at_least(name: str, given: Any, wanted: Any) -> bool:
 
 
 def _texts(policy: Policy) -> Iterator[Finding]:
-    used = set(_words(policy))
+    used = {*_words(policy), *CODES}
     for code in policy.reasons:
         if code not in used:
             yield ("reasons", code), "no rule gives this reason; remove the text, or name it in a rule"

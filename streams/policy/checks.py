@@ -316,7 +316,9 @@ def _rung(step: LimitStep, path: Path) -> Iterator[Finding]:
     draws = step.draws_max_30d is not None or step.draws_min_gap_h is not None
     if step.status == "draws_restricted" and not draws:
         yield path, "draws_restricted restricts nothing; give draws_max_30d and draws_min_gap_h"
-    elif draws and (step.draws_max_30d is None or step.draws_min_gap_h is None):
+    elif step.status in ("draws_restricted", "decreased") and (step.draws_max_30d is None) != (
+        step.draws_min_gap_h is None
+    ):
         yield path, "draws_max_30d and draws_min_gap_h go together; give both"
     if step.times > 1 and step.status != "decreased":
         yield (*path, "times"), f"{step.status} is taken once; only decreased may be taken several times"

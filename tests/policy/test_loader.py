@@ -214,13 +214,47 @@ WRONG = [
     ("      keep_bp: 7000", "▶      keep_bp: 10000", "limits.steps[1].keep_bp: 10000 keeps the whole limit"),
     ("      keep_bp: 0", "▶      keep_bp: 5", "limits.steps[3].keep_bp: 5 is left of a zeroed limit; write 0"),
     ("reason: limit_frozen", "▶reason: limit_iced", "limits.steps[2].reason: reason 'limit_iced' has no text"),
+    (
+        "- {level_from: red}",
+        "▶- {level_from: red, blacklists: true}",
+        "limits.steps[1].when[1].blacklists: only who is zeroed is listed, not who is decreased; remove it",
+    ),
+    ("      draws_min_gap_h: 72\n", "", "limits.steps[0]: draws_max_30d and draws_min_gap_h go together"),
+    ("      times: 3 ", "      times: 1 ", "again_after_days: means nothing for a step taken once; remove it"),
+    ("escalate_after_days: [3, 7, 14]", "▶escalate_after_days: []", "is empty: a review left lying would never be"),
+    (
+        "escalate_after_days: [3, 7, 14]",
+        "▶escalate_after_days: [3, 3]",
+        "escalate_after_days[1]: 3 is not after 3",
+    ),
+    (
+        "listed_elsewhere: {reason: listed_elsewhere, review: true}",
+        "▶listed_elsewhere: {reason: listed_elsewhere, review: true, freeze_days: 3}",
+        "suspicions.listed_elsewhere.freeze_days: a listing elsewhere alone freezes nobody; write 0",
+    ),
+    (
+        "{reason: fraud_suspected,",
+        "▶{reason: hearsay,",
+        "suspicions.fraud.reason: reason 'hearsay' has no text",
+    ),
+    (
+        "  reason: long_overdue\n",
+        "▶  reason: manual_decision\n",
+        "blacklist.reason: 'manual_decision' says that a person was asked or has decided; take a code of its own",
+    ),
+    ("  breaker_open:\n", "  breaker_opened:\n", "reasons: breaker_open is missing: every policy says it in en and zh"),
+    (
+        "suspended: [spend_24h_deviations]",
+        "▶suspended: [spending]",
+        "suspended[0]: unknown feature 'spending'",
+    ),
     ("- {fraud_confirmed: true}", "▶- {}", "limits.steps[3].when[3]: is empty: it would hold for everyone"),
     (
         "- {fraud_confirmed: true}",
         "▶- {score_below: 100}",
         "limits.steps[3].when[3]: is not enough to zero a limit; give",
     ),
-    (", plan_offered: true}", "▶}", "limits.steps[3].when[0]: is not enough to zero a limit"),
+    (", plan_offered: true, blacklists", "▶, blacklists", "limits.steps[3].when[0]: is not enough to zero a limit"),
     (", material: true, plan", "▶, plan", "limits.steps[3].when[0]: is not enough to zero a limit"),
     (", contractual_dpd_from: 90", "▶", "limits.steps[3].when[0]: is not enough to zero a limit"),
     ("- {level_from: amber}", "▶- {level_from: none}", "limits.steps[0].when[1].level_from: none holds for everyone"),
@@ -405,7 +439,7 @@ def test_the_canonical_text_is_the_policy() -> None:
 
 def test_the_digest_is_of_what_is_said_not_of_how() -> None:
     policy = load("standard")
-    spelled = STANDARD.replace("direct: true", "direct: true\n      after_days: 0").replace(
+    spelled = STANDARD.replace("direct: true", "direct: true\n      after_days: 0", 1).replace(
         "id: standard", "id: 'standard'  # mine"
     )
     assert digest(loads(spelled, "x")) == digest(policy)
