@@ -6,12 +6,14 @@ when the instalment moves into a group its method pays.
 """
 
 from itertools import permutations
+from typing import Final
 
 from streams.engine.loan import CELLS, COMPONENTS, DUE, METHODS, NONE, PAID_DAY, ROW, UNPAID, Loan
 from streams.policy.model import Allocation
 
 GROUPS = ("past_due", "due_today", "in_advance")
-_PAST_DUE, _DUE_TODAY = 0, 1
+_PAST_DUE: Final = 0
+_DUE_TODAY: Final = 1
 
 
 def _codes(count: int) -> dict[int, tuple[int, ...]]:

@@ -6,14 +6,18 @@ on an entry's day, where credit is drawn, where a pause takes effect or where th
 Sources: materiality CRR Article 178 and Delegated Regulation (EU) 2018/171; pauses lower managed DPD alone.
 """
 
+from typing import Final
+
 from streams.engine.allocation import draw_credit
 from streams.engine.loan import CELLS, DUE, NONE, PAID_DAY, ROW, UNPAID, Loan, ended_day, is_ended
 from streams.policy.model import Facts
 
-ABSOLUTE, RELATIVE, COUNTS_AS = 0, 1, 2
-EPISODE_DPD = 30
+ABSOLUTE: Final = 0
+RELATIVE: Final = 1
+COUNTS_AS: Final = 2
+EPISODE_DPD: Final = 30
 """An overdue episode in the sense of the limits: managed DPD reached 30 before the loan was clear again."""
-MATERIAL_RUN_DAYS = 30
+MATERIAL_RUN_DAYS: Final = 30
 """A stretch of material arrears that is over is kept when it was at least this long; no default is defined by less."""
 
 

@@ -3,9 +3,11 @@
 Shapes alone, flat lists of integers beside each other, because a borrower's state is packed at every commit.
 """
 
+from typing import Final
+
 from msgspec import Struct
 
-NONE = -1
+NONE: Final = -1
 """A day that there is none of."""
 
 

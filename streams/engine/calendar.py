@@ -5,11 +5,12 @@ Inside the engine a civil date is an integer: days since 1970-01-01 (`*_day`). I
 """
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
 
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
-_QUARTER_MS = 900_000
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 86_400_000
+_QUARTER_MS: Final = 900_000
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

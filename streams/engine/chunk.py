@@ -4,13 +4,15 @@ The chunk cycle (worker) and replay know the engine through these types alone: s
 packed bytes and plain integers, so that neither needs to know what a borrower's state holds.
 """
 
+from typing import Final
+
 from msgspec import Struct, field
 
 from streams.engine.breaker import Granted
 from streams.engine.incidents import Incident
 from streams.engine.order import Record
 
-SWEEP_LIMIT = 2_000
+SWEEP_LIMIT: Final = 2_000
 """How many wake-ups one fold fires at most; a longer sweep spans several folds."""
 
 Wake = tuple[int, str]

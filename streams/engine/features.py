@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Collection
 from math import isqrt
 from operator import mul
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from streams.engine.arrears import graced_days
 from streams.engine.behaviour import NONE, Activity, Borrowing, Income, Logins, Spending, Windows
@@ -43,7 +43,7 @@ from streams.engine.windows import (
 )
 
 Value = int | None
-CAP_BP = 100_000
+CAP_BP: Final = 100_000
 """Ratios to an income that may be nothing end here."""
 
 
@@ -145,23 +145,29 @@ FEATURES: tuple[Feature, ...] = (
 FEATURE_INDEX: dict[str, int] = {feature.name: index for index, feature in enumerate(FEATURES)}
 
 # Where each part of the list begins: every part is evaluated on its own.
-_LOGINS = FEATURE_INDEX["logins_7d"]
-_BORROWING = FEATURE_INDEX["loans_taken_7d"]
-_SPENDING = FEATURE_INDEX["spend_24h_to_mean_bp"]
-_INCOME = FEATURE_INDEX["income_30d_minor"]
-_DUE_TO_INCOME = FEATURE_INDEX["due_to_income_bp"]
-_OUTFLOW = FEATURE_INDEX["outflow_to_inflow_30d_bp"]
-_LOANS = FEATURE_INDEX["reborrow_cycles_90d"]
-_ACTIVITY = FEATURE_INDEX["activity_fall_bp"]
-_MANAGED = FEATURE_INDEX["worst_managed_dpd"]
-_CONTRACTUAL = FEATURE_INDEX["worst_contractual_dpd"]
+_LOGINS: Final = FEATURE_INDEX["logins_7d"]
+_BORROWING: Final = FEATURE_INDEX["loans_taken_7d"]
+_SPENDING: Final = FEATURE_INDEX["spend_24h_to_mean_bp"]
+_INCOME: Final = FEATURE_INDEX["income_30d_minor"]
+_DUE_TO_INCOME: Final = FEATURE_INDEX["due_to_income_bp"]
+_OUTFLOW: Final = FEATURE_INDEX["outflow_to_inflow_30d_bp"]
+_LOANS: Final = FEATURE_INDEX["reborrow_cycles_90d"]
+_ACTIVITY: Final = FEATURE_INDEX["activity_fall_bp"]
+_MANAGED: Final = FEATURE_INDEX["worst_managed_dpd"]
+_CONTRACTUAL: Final = FEATURE_INDEX["worst_contractual_dpd"]
 
 _PARTS = (ACTIVITY, LOGINS, SPENDING, BORROWING, LOANS, INCOME, OUTFLOW)
-_AT_ACTIVITY, _AT_LOGINS, _AT_SPENDING, _AT_BORROWING, _AT_LOANS, _AT_INCOME, _AT_OUTFLOW = range(7)
-NEVER = 1 << 40
+_AT_ACTIVITY: Final = 0
+_AT_LOGINS: Final = 1
+_AT_SPENDING: Final = 2
+_AT_BORROWING: Final = 3
+_AT_LOANS: Final = 4
+_AT_INCOME: Final = 5
+_AT_OUTFLOW: Final = 6
+NEVER: Final = 1 << 40
 """A day or hour that does not come."""
 
-_BY_BORROWER = 1
+_BY_BORROWER: Final = 1
 
 
 class UsualSpend:

@@ -11,6 +11,7 @@ went in is left as it was. Worker, replay, back-test, explain and the tests all 
 
 from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heappush
+from typing import Final
 
 from msgspec import Struct, structs
 
@@ -39,8 +40,8 @@ from streams.policy import loader
 from streams.policy.compiler import Compiled, compile_policy
 from streams.policy.model import Policy
 
-CONTROL = "control"
-CONTROL_SEEN_MAX = 1_000
+CONTROL: Final = "control"
+CONTROL_SEEN_MAX: Final = 1_000
 
 
 class Needs(Struct, frozen=True):

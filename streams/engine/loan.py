@@ -27,13 +27,33 @@ Layouts (stride first):
   it, sorted.
 """
 
+from typing import Final
+
 from msgspec import Struct
 
-SLOT, SLOT_NO, SLOT_DUE, SLOT_FEE, SLOT_INTEREST, SLOT_PRINCIPAL = 5, 0, 1, 2, 3, 4
-ENTRY, KIND, DAY, OFFSET, AMOUNT, DETAIL = 5, 0, 1, 2, 3, 4
-ROW, ROW_ID, DUE, PAID_DAY, CELLS = 7, 0, 1, 2, 3
-ATTEMPT, ATTEMPT_DAY, ATTRIBUTION, REVISED_MS, ATTEMPT_MS = 5, 1, 2, 3, 4
-SLOTS_MAX = 1_024
+SLOT: Final = 5
+SLOT_NO: Final = 0
+SLOT_DUE: Final = 1
+SLOT_FEE: Final = 2
+SLOT_INTEREST: Final = 3
+SLOT_PRINCIPAL: Final = 4
+ENTRY: Final = 5
+KIND: Final = 0
+DAY: Final = 1
+OFFSET: Final = 2
+AMOUNT: Final = 3
+DETAIL: Final = 4
+ROW: Final = 7
+ROW_ID: Final = 0
+DUE: Final = 1
+PAID_DAY: Final = 2
+CELLS: Final = 3
+ATTEMPT: Final = 5
+ATTEMPT_DAY: Final = 1
+ATTRIBUTION: Final = 2
+REVISED_MS: Final = 3
+ATTEMPT_MS: Final = 4
+SLOTS_MAX: Final = 1_024
 """Row ids leave room for this many instalments a schedule; the wire allows 600."""
 
 METHODS = ("auto_debit", "manual", "transfer", "settlement")
@@ -42,12 +62,16 @@ ATTRIBUTIONS = ("unknown", "borrower", "platform")
 PLAN_STATES = ("accepted", "declined", "broken", "completed")
 
 # Kinds of entries: 0 to 3 are payments by method.
-REVERSAL, CHARGE, WAIVER, RESCHEDULE = 4, 5, 6, 7
+REVERSAL: Final = 4
+CHARGE: Final = 5
+WAIVER: Final = 6
+RESCHEDULE: Final = 7
 
-UNPAID, REPLACED = -1, -2
-NONE = -1
+UNPAID: Final = -1
+REPLACED: Final = -2
+NONE: Final = -1
 """A day, instant or run that there is none of."""
-FOREVER_DAY = 1_000_000
+FOREVER_DAY: Final = 1_000_000
 """The last day of what has no end yet."""
 
 

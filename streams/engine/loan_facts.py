@@ -4,6 +4,7 @@ Each is a function of the set of events as well: of several about the same thing
 """
 
 from bisect import bisect_left
+from typing import Final
 
 from schemas import inbound as wire
 from streams.engine.calendar import Calendar, day_of
@@ -25,8 +26,9 @@ from streams.engine.loan import (
 )
 from streams.policy.model import Facts
 
-PLAN, PLAN_CLOSED_MS = 6, 3
-REBUTTAL = 3
+PLAN: Final = 6
+PLAN_CLOSED_MS: Final = 3
+REBUTTAL: Final = 3
 
 PlanEnd = wire.PlanDeclined | wire.PlanBroken | wire.PlanCompleted
 _PLAN_END = {wire.PlanDeclined: "declined", wire.PlanBroken: "broken", wire.PlanCompleted: "completed"}

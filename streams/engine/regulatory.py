@@ -14,7 +14,7 @@ Classification and Account Management Policy (65 FR 36903); EBA/GL/2016/07, para
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from streams.engine import loan_facts
 from streams.engine.delinquency import Position
@@ -27,7 +27,7 @@ Ffiec = Literal["pass", "substandard", "loss"]
 TIERS: tuple[Tier, ...] = ("normal", "special_mention", "substandard", "doubtful", "loss")
 FFIEC: tuple[Ffiec, ...] = ("pass", "substandard", "loss")
 _STAGES: tuple[Literal[1, 2, 3], ...] = (1, 2, 3)
-_PAYMENT_FREE_DAYS = 31
+_PAYMENT_FREE_DAYS: Final = 31
 """A restructure whose first instalment falls due later than this has a grace period until then."""
 
 

@@ -6,6 +6,7 @@ one policy makes of it). Blobs carry the schema they were written with and are m
 
 from hashlib import blake2b
 from struct import Struct as StructFormat
+from typing import Final
 
 from msgspec import DecodeError, Struct, field
 from msgspec.msgpack import Decoder, Encoder
@@ -17,12 +18,12 @@ from streams.engine.loan import Loan
 from streams.engine.profile import Profile
 from streams.engine.standing import Standing
 
-SCHEMA = 2
+SCHEMA: Final = 2
 """Version of the packed form. Appending fields with defaults keeps it; any other change raises it, with a migration."""
-SEEN_MAX = 4_096
+SEEN_MAX: Final = 4_096
 """Ids kept for telling duplicates, at most: beyond that the oldest is forgotten (16 bytes each)."""
-_SEEN_SIZE = 16
-_HOUR_MS = 3_600_000
+_SEEN_SIZE: Final = 16
+_HOUR_MS: Final = 3_600_000
 
 
 class Parked(Struct, array_like=True, gc=False):
@@ -135,9 +136,9 @@ def unpack_task(blob: bytes) -> TaskState:
 
 
 # --- recent event ids ---------------------------------------------------------------------------------------------
-# An entry is 16 bytes: 8 of the id's digest, 4 of the content's digest, 4 of the hour it arrived in, big-endian. Entries stand in
-# the order of arrival, so that the old ones are a prefix. A week of one borrower is far too short for two ids to share
-# 64 bits, and an id used again for other content is found but for one case in four thousand million.
+# An entry is 16 bytes: 8 of the id's digest, 4 of the content's digest, 4 of the hour it arrived in, big-endian. Entries
+# stand in the order of arrival, so that the old ones are a prefix. A week of one borrower is far too short for two ids
+# to share 64 bits, and an id used again for other content is found but for one case in four thousand million.
 
 _entry = StructFormat(">8sII")
 

@@ -9,6 +9,7 @@ Every `observe_*` takes O(1) amortised time and returns the features that may ha
 
 from bisect import bisect_left, bisect_right
 from datetime import date
+from typing import Final
 from zlib import crc32
 
 from schemas.inbound import Login, RepaymentReceived, Transaction
@@ -16,27 +17,36 @@ from streams.engine.behaviour import NONE, Activity, Borrowing, Income, Logins, 
 from streams.engine.calendar import DAY_MS, Calendar, date_of, day_of
 from streams.engine.loan import AMOUNT, DAY, ENTRY, KIND, OFFSET, REVERSAL, Loan
 
-LOGINS, BORROWING, SPENDING, INCOME, ACTIVITY, LOANS, OUTFLOW = 1, 2, 4, 8, 16, 32, 64
-EVERYTHING = 127
+LOGINS: Final = 1
+BORROWING: Final = 2
+SPENDING: Final = 4
+INCOME: Final = 8
+ACTIVITY: Final = 16
+LOANS: Final = 32
+OUTFLOW: Final = 64
+EVERYTHING: Final = 127
 """OUTFLOW is outflow against inflow, which changes with SPENDING and with INCOME."""
 
 # How much is kept, counted back from the newest entry. The newest may be a day ahead of the business clock, and the
 # hours of a day begin before it: two more than the longest window that is asked for.
-LOGIN_DAYS = 35 + 2
-SPEND_DAYS = 91 + 2
-INCOME_DAYS = 120 + 2
-INCOME_MONTHS = 9
-INFLOW_DAYS = 30 + 2
-ACTIVITY_DAYS = 120 + 2
-LOAN_DAYS = 90 + 2
-REPAID_HOURS = (90 + 2) * 24
-CREDIT_HOURS = REPAID_HOURS + 48
-RECENT_HOURS = 24 + 24
-HOURS_MAX = 256
+LOGIN_DAYS: Final = 35 + 2
+SPEND_DAYS: Final = 91 + 2
+INCOME_DAYS: Final = 120 + 2
+INCOME_MONTHS: Final = 9
+INFLOW_DAYS: Final = 30 + 2
+ACTIVITY_DAYS: Final = 120 + 2
+LOAN_DAYS: Final = 90 + 2
+REPAID_HOURS: Final = (90 + 2) * 24
+CREDIT_HOURS: Final = REPAID_HOURS + 48
+RECENT_HOURS: Final = 24 + 24
+HOURS_MAX: Final = 256
 """Of credit inflows and of repayments so many hours are kept at most, the newest."""
-DEVICE, FIRST_MS, FIRST_DAY, LAST_DAY = 4, 1, 2, 3
-DEVICES_MAX = 16
-PROOF_MAX = 3
+DEVICE: Final = 4
+FIRST_MS: Final = 1
+FIRST_DAY: Final = 2
+LAST_DAY: Final = 3
+DEVICES_MAX: Final = 16
+PROOF_MAX: Final = 3
 
 
 def observe_currency(windows: Windows, currency: str) -> int:
