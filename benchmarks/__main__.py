@@ -12,6 +12,7 @@ from rich.console import Console
 
 from benchmarks.recordings import recording_of
 from benchmarks.result import LATEST, Result, show, write
+from streams.replay.progress import progress
 from tests.parts import BrokenPart, MissingPart
 
 _INTERRUPTED = 130
@@ -37,15 +38,23 @@ def whole(
     chosen: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the workers, NAME=VALUE; may be repeated.")
     ] = None,
+    interpreted: Annotated[bool, typer.Option("--interpreted", help="Do not compile the engine.")] = False,
     out: Annotated[Path, typer.Option(help="Where the result goes.")] = LATEST,
 ) -> None:
     """Events per second through `duewatch worker`, on real Kafka and Redis, everything on, beside a floor."""
     if context.invoked_subcommand is not None:
         return
+    from benchmarks.compiled import check_same, compiled_tree
     from benchmarks.contest import compete
 
     recording, count, configuration = _input(short, events, borrowers, rounds, seed)
-    _finish(compete(recording, count, _settings(chosen or ()), configuration), out)
+    tree: Path | None = None
+    if not interpreted:
+        with progress("compiling the engine", None):
+            tree = compiled_tree()
+        with progress("compiled and plain engine side by side", None):
+            check_same(recording_of(seed, _SHORT[1], _SHORT[0]), tree)
+    _finish(compete(recording, count, _settings(chosen or ()), configuration, tree), out)
 
 
 @app.command()

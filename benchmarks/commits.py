@@ -1,5 +1,6 @@
 """From when to when how many events were committed, as the commit logs tell."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -28,16 +29,25 @@ class Window(NamedTuple):
 
 
 def window_of(commits: Iterable[Commit]) -> Window:
-    """From the first commit after all tasks were taken over to the last that brought events.
+    """The stretch with the most events in which no task changed hands: from one commit to the last before a claim.
 
     Raises:
-        BrokenPart: there are fewer than two such commits.
+        BrokenPart: there are not two commits that brought events in any stretch.
     """
     known = list(commits)
-    owned_ms = max((commit.at_ms for commit in known if commit.claim), default=0)
-    chunks = sorted(commit for commit in known if commit.events and commit.at_ms >= owned_ms)
-    if len(chunks) < 2 or chunks[0].at_ms == chunks[-1].at_ms:
+    claims = sorted(commit.at_ms for commit in known if commit.claim)
+    stretches: dict[int, list[Commit]] = {}
+    for commit in known:
+        if commit.events:
+            stretches.setdefault(bisect_right(claims, commit.at_ms), []).append(commit)
+    windows = [_window(sorted(stretch)) for stretch in stretches.values()]
+    best = max(windows, key=lambda window: window.events, default=None)
+    if best is None or best.from_ms == best.until_ms:
         raise BrokenPart("all was done before the last task was taken over: take more events")
+    return best
+
+
+def _window(chunks: list[Commit]) -> Window:
     events = sum(commit.events for commit in chunks[1:])
     return Window(chunks[0].at_ms, chunks[-1].at_ms, events, len(chunks) - 1)
 

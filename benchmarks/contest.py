@@ -32,10 +32,17 @@ _ASK_S = 2.0
 _STUCK_S = 120.0
 
 
-def compete(recording: Path, rounds: int, chosen: Mapping[str, str], configuration: Mapping[str, str | int]) -> Result:
+def compete(
+    recording: Path,
+    rounds: int,
+    chosen: Mapping[str, str],
+    configuration: Mapping[str, str | int],
+    tree: Path | None,
+) -> Result:
     """All contestants in each of `rounds`.
 
     Args:
+        tree: a folder with the packages that workers run; None for these sources.
         chosen: settings of the workers that differ from the defaults, by name.
 
     Raises:
@@ -44,7 +51,7 @@ def compete(recording: Path, rounds: int, chosen: Mapping[str, str], configurati
     """
     machine = this_machine()
     with open_service() as service:
-        contest = _Contest(service, service.fill(recording), chosen)
+        contest = _Contest(service, service.fill(recording), chosen, tree)
         found = [contest.round(number) for number in range(rounds)]
         return _summed_up(machine, found, service, {**configuration, **contest.configuration()})
 
@@ -59,11 +66,14 @@ def _summed_up(
 
 
 class _Contest:
-    def __init__(self, service: Service, records: Mapping[str, int], chosen: Mapping[str, str]) -> None:
+    def __init__(
+        self, service: Service, records: Mapping[str, int], chosen: Mapping[str, str], tree: Path | None
+    ) -> None:
         self._service = service
         self._records = sum(records.values())
         self._events = self._records - records.get(CONTROL, 0)
         self._chosen = dict(chosen)
+        self._tree = tree
         self._used = False
 
     def configuration(self) -> dict[str, str | int | float]:
@@ -71,6 +81,7 @@ class _Contest:
             "partitions": PARTITIONS,
             "events": self._events,
             "ticks": self._records - self._events,
+            "engine": "interpreted" if self._tree is None else "compiled",
             **{f"worker.{name}": value for name, value in self._chosen.items()},
         }
 
@@ -113,7 +124,7 @@ class _Contest:
     # --- the service --------------------------------------------------------------------------------------------------
 
     def _worked(self, contestant: str, number: int, what: str) -> Run:
-        with self._service.workers(WORKERS[contestant], self._chosen) as workers:
+        with self._service.workers(WORKERS[contestant], self._chosen, self._tree) as workers:
             usage = Usage({"workers": [worker.pid for worker in workers], **self._service.pids})
             with progress(what, self._records) as advance:
                 done = 0

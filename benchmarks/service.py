@@ -84,8 +84,12 @@ class Service:
             raise BrokenPart("; ".join(finding.line for finding in found))
 
     @contextmanager
-    def workers(self, count: int, chosen: Mapping[str, str]) -> Iterator[list["WorkerProcess"]]:
-        """Workers in a group of their own, with settings by name; they are gone when the block ends."""
+    def workers(self, count: int, chosen: Mapping[str, str], tree: Path | None) -> Iterator[list["WorkerProcess"]]:
+        """Workers in a group of their own, with settings by name; they are gone when the block ends.
+
+        Args:
+            tree: a folder with packages to run instead of these sources.
+        """
         self._started += 1
         common = {
             "broker": self.node.bootstrap,
@@ -96,17 +100,19 @@ class Service:
             **chosen,
         }
         with ExitStack() as ending:
-            yield [ending.enter_context(WorkerProcess(common)) for _ in range(count)]
+            yield [ending.enter_context(WorkerProcess(common, tree)) for _ in range(count)]
 
 
 class WorkerProcess:
     """`duewatch worker`, started and not waited for."""
 
-    def __init__(self, settings: Mapping[str, str]) -> None:
+    def __init__(self, settings: Mapping[str, str], tree: Path | None) -> None:
         (port,) = free_ports(1)
         self._metrics = f"http://127.0.0.1:{port}/metrics"
         self._child = Child("worker")
         env = {f"{PREFIX}{name.upper()}": value for name, value in {**settings, "http_port": str(port)}.items()}
+        if tree is not None:
+            env["PYTHONPATH"] = str(tree)
         program = str(Path(sys.executable).with_name("duewatch"))
         command = ["env", *(f"{name}={value}" for name, value in env.items()), program, "worker"]
         self._child.start(command, lambda: True)

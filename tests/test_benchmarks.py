@@ -57,3 +57,16 @@ def test_a_window_leaves_out_what_was_done_before_all_tasks_were_owned() -> None
 def test_a_window_of_one_commit_is_none() -> None:
     with pytest.raises(BrokenPart, match="more events"):
         window_of([Commit(1_000, True, 0), Commit(2_500, False, 70)])
+
+
+def test_a_window_ends_where_a_task_changes_hands() -> None:
+    window = window_of(
+        [
+            Commit(1_000, True, 0),
+            Commit(1_100, False, 500),
+            Commit(1_600, False, 300),
+            Commit(2_000, True, 0),
+            Commit(2_500, False, 70),
+        ]
+    )
+    assert window == (1_100, 1_600, 300, 1)

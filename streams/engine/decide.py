@@ -10,6 +10,7 @@ One order of steps for every borrower, so that a replay writes the same events i
 """
 
 from bisect import bisect_right
+from typing import ClassVar
 
 from msgspec import UNSET
 
@@ -46,7 +47,7 @@ ARREARS_FEATURES = frozenset(
 class Judge:
     """One policy's judgement. It keeps no state of any borrower."""
 
-    emitter: type[Emitter] = Emitter
+    emitter: ClassVar[type[Emitter]] = Emitter
 
     def __init__(self, compiled: Compiled, signer: Signer | None = None, partitions: int | None = None) -> None:
         self.compiled = compiled
