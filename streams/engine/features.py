@@ -188,8 +188,8 @@ class FeatureCache:
 
     Whoever changes the windows adds what `observe_*` returned to `dirty`; whoever changes a loan adds LOANS. With or
     without a cache the features are the same. `version` rises whenever a value changes. Each part is evaluated again
-    when it is dirty, or from the hour on at which time alone may change it (`until`). `scored` is for whoever scores: by policy
-    digest the version that the score in the standing is of.
+    when it is dirty, or from the hour on at which time alone may change it (`until`). `scored` is for whoever scores:
+    by policy digest the version that the score in the standing is of.
     """
 
     __slots__ = ("dirty", "due_minor", "hour", "scored", "until", "until_any", "usual", "values", "version")
@@ -254,7 +254,7 @@ def evaluate(
 
 
 def _refresh(cache: FeatureCache, dirty: int, windows: Windows, loans: Collection[Loan], hour: int) -> None:
-    """Evaluate again the parts that may have changed. Each part's last value is the hour until which the others stand."""
+    """Evaluate again the parts that may have changed; the last value of each is the hour until which it stands."""
     values, until, day = cache.values, cache.until, hour // 24
     if dirty & ACTIVITY:
         values[_ACTIVITY], until[_AT_ACTIVITY] = evaluate_activity(windows.activity, day)

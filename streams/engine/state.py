@@ -136,9 +136,9 @@ def unpack_task(blob: bytes) -> TaskState:
 
 
 # --- recent event ids ---------------------------------------------------------------------------------------------
-# An entry is 16 bytes: 8 of the id's digest, 4 of the content's digest, 4 of the hour it arrived in, big-endian. Entries
-# stand in the order of arrival, so that the old ones are a prefix. A week of one borrower is far too short for two ids
-# to share 64 bits, and an id used again for other content is found but for one case in four thousand million.
+# An entry is 16 bytes: 8 of the id's digest, 4 of the content's, 4 of the hour it arrived in, big-endian. Entries stand
+# in the order of arrival, so that the old ones are a prefix. A week of one borrower is far too short for two ids to
+# share 64 bits, and an id used again for other content is found but for one case in four thousand million.
 
 _entry = StructFormat(">8sII")
 

@@ -1,9 +1,9 @@
 """When too much is refused: the worker stops before it dumps a topic into its dead letters.
 
-A few bad records are a matter of their producer. Every second record of a topic, or one borrower after the other on whom
-a rule fails, is a broken release, of theirs or of ours: then a person is to look first. It is decided before the commit,
-so that nothing of the chunk that goes too far is written; what went before is counted in the commit log, so that a
-restart does not begin to count anew.
+A few bad records are a matter of their producer. Every second record of a topic, or one borrower after the other on
+whom a rule fails, is a broken release, of theirs or of ours: then a person is to look first. It is decided before the
+commit, so that nothing of the chunk that goes too far is written; what went before is counted in the commit log, so
+that a restart does not begin to count anew.
 """
 
 from collections import Counter
@@ -78,9 +78,9 @@ def _forgotten(seen: int, bad: int, window: int) -> tuple[int, int]:
 
 def _refused(partition: int, topic: str, bad: int, seen: int, reason: str) -> str:
     return (
-        f"task {partition}: {bad} of the last {max(seen, bad)} records of {topic} are refused, now mostly for {reason}: "
-        "nothing of this chunk is committed; mend what sends them (or our last release), or let them all become dead "
-        f"letters with {PREFIX}DEAD_LETTER_SHARE=1"
+        f"task {partition}: {bad} of the last {max(seen, bad)} records of {topic} are refused, now mostly for "
+        f"{reason}: nothing of this chunk is committed; mend what sends them (or our last release), or let them all "
+        f"become dead letters with {PREFIX}DEAD_LETTER_SHARE=1"
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 _REPO = Path(__file__).parents[2]
 
@@ -47,7 +48,7 @@ def test_every_stage_starts_from_the_same_slim_python() -> None:
     assert len(stages()) > 1
 
 
-def test_all_that_is_installed_is_locked_by_hash_and_nothing_is_compiled() -> None:
+def test_all_that_is_installed_is_locked_by_hash_and_only_our_own_is_compiled() -> None:
     installs = [
         part
         for stage in stages()
@@ -72,12 +73,12 @@ def test_final_stage_brings_no_build_tools() -> None:
     assert arguments(final, "COPY") == ["--from=build /opt/duewatch /opt/duewatch"]
 
 
-def test_build_requirements_picked_from_the_lock_are_all_that_hatchling_needs() -> None:
+def test_build_requirements_picked_from_the_lock_are_all_that_building_needs() -> None:
     (build, *_) = stages()
     (picked,) = re.findall(r"/\^\(([\w|-]+)\)==/", " ".join(arguments(build, "RUN")))
-    needed, seen = ["hatchling"], set()
+    needed, seen = ["hatchling", "mypy", "setuptools"], set()
     while needed:
-        name = needed.pop()
+        name = canonicalize_name(needed.pop())
         if name not in seen:
             seen.add(name)
             found = (Requirement(line) for line in requires(name) or ())
@@ -96,7 +97,12 @@ def test_health_is_asked_where_the_image_listens() -> None:
     assert arguments(final, "EXPOSE") == ["9464"]
 
 
-@pytest.mark.parametrize("source", ["schemas", "streams", "pyproject.toml", "LICENSE"])
+def test_the_engine_is_compiled() -> None:
+    (wheel,) = [run for run in arguments(stages()[0], "RUN") if "pip wheel" in run]
+    assert wheel.startswith("DUEWATCH_COMPILE=1 pip wheel")
+
+
+@pytest.mark.parametrize("source", ["schemas", "streams", "pyproject.toml", "hatch_build.py", "LICENSE"])
 def test_what_is_copied_is_let_through_by_dockerignore(source: str) -> None:
     copied = " ".join(arguments(stages()[0], "COPY")).split()
     ignore = (_REPO / ".dockerignore").read_text().splitlines()
