@@ -17,7 +17,15 @@ demo: $(READY) ## Broker, Redis, topics, worker and simulator in one; FOR=30s en
 	@$(BIN)/duewatch demo $(if $(FOR),--for $(FOR))
 
 test: $(READY) ## All tests; a real part that is missing is skipped (DUEWATCH_REQUIRE_REAL=1: fails)
+ifdef ARGS
 	$(BIN)/python -m pytest --ignore=tests/faults $(ARGS)
+else
+	@$(BIN)/python -m pytest --ignore=tests/faults --numprocesses=auto --dist=loadfile -m "not ($(REAL))"; pure=$$?; \
+	  $(BIN)/python -m pytest --ignore=tests/faults -m "$(REAL)" && exit $$pure
+endif
+
+# Tests on real parts run one after the other: each has the machine's few cores to itself.
+REAL := kafka or redis or prometheus or browser or compose or demo
 
 lint: $(READY) ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
