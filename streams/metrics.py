@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from schemas.outbound import LimitAdjustments, Warnings
 from schemas.topics import INPUTS, OUTPUTS, TOPICS
+from streams.engine import fold
 from streams.engine.chunk import Folded, PolicyInForce, TaskState
 from streams.engine.decode import REASONS
 from streams.policy.model import LEVELS, STATUSES
@@ -219,8 +220,9 @@ class Metrics:
         registry.register(self.tasks)
         ProcessCollector(registry=registry)
         self._partitions = Gauge("duewatch_partitions", "Partitions of every input topic.", registry=registry)
-        build = Gauge("duewatch_build_info", "1; what runs here.", ("version", "python"), registry=registry)
-        build.labels(version("duewatch"), platform.python_version()).set(1)
+        build = Gauge("duewatch_build_info", "1; what runs here.", ("version", "python", "engine"), registry=registry)
+        engine = "plain" if str(fold.__file__).endswith(".py") else "compiled"
+        build.labels(version("duewatch"), platform.python_version(), engine).set(1)
         self._count_events(registry)
         self._count_work(registry)
 
