@@ -18,6 +18,7 @@ from streams.cli_policy import policy_group
 
 if TYPE_CHECKING:
     from streams.config import Settings
+    from streams.engine.blacklist import Signer
     from streams.worker.findings import Finding
 
 _INTERRUPTED = 130
@@ -50,6 +51,10 @@ _RecordingPath = Annotated[Path, typer.Argument(help="A folder, or a .jsonl[.gz|
 _Policy = Annotated[
     str,
     typer.Option(help="`standard`, a policy file (activations in the recording are then ignored), or `recorded`."),
+]
+_Keys = Annotated[
+    Path | None,
+    typer.Option("--blacklist-keys", help="File with the consortium's keys.  [default: placeholders, key id none]"),
 ]
 _Workers = Annotated[int, typer.Option(min=1, help="Processes that share the partitions; the outputs are the same.")]
 _NewRecording = Annotated[
@@ -86,6 +91,12 @@ def main() -> NoReturn:
 def _fail(message: str, code: int = 1) -> int:
     print(f"duewatch: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+def _signer(keys: Path | None) -> "Signer | None":
+    from streams.blacklist_keys import load_keys
+
+    return None if keys is None else load_keys(keys)
 
 
 def _told() -> tuple[type[Exception], ...]:
@@ -452,6 +463,7 @@ def replay(
     out: Annotated[Path, typer.Option(help="Folder for the outputs; a replay's own is replaced.", show_default=False)],
     policy: _Policy = "standard",
     workers: _Workers = 1,
+    blacklist_keys: _Keys = None,
     as_json: _Json = False,
 ) -> None:
     """Run a recording through the engine, without Kafka or Redis, into one file of outputs per topic.
@@ -461,7 +473,7 @@ def replay(
     """
     from streams.replay.replay import replay
 
-    summary = replay(recording, policy, out, workers)
+    summary = replay(recording, policy, out, workers, signer=_signer(blacklist_keys))
     if as_json:
         _print_json(summary)
         return
@@ -481,13 +493,15 @@ def explain(
         str | None, typer.Option(help="The moment, as 2026-03-01T00:00:00+08:00.  [default: the end]")
     ] = None,
     policy: _Policy = "standard",
+    blacklist_keys: _Keys = None,
     as_json: _Json = False,
 ) -> None:
     """Show one borrower as of a moment: loans, days past due, features, score, standing, and why it was so decided."""
     from streams.replay.explain import explain
     from streams.replay.moment import parse_moment
 
-    found = explain(recording, borrower, None if at is None else parse_moment("--at", at), policy)
+    at_ms = None if at is None else parse_moment("--at", at)
+    found = explain(recording, borrower, at_ms, policy, _signer(blacklist_keys))
     if as_json:
         _print_json(found)
         return

@@ -28,6 +28,10 @@ class Settings(BaseSettings):
     )
     policy: str = Field("standard", min_length=1, description="a shipped policy's name or the path of a policy file")
 
+    blacklist_keys: Path | None = Field(
+        None, description="file with the consortium's keys; without it listings carry placeholders (key id none)"
+    )
+
     broker: str = Field("127.0.0.1:9092", min_length=1, description="Kafka bootstrap servers, HOST:PORT[,HOST:PORT...]")
     kafka_security: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = Field(
         "plaintext", description="how to talk to the broker"

@@ -105,6 +105,11 @@ class Ingest:
             case.more_than_windows = True
         return TAKEN
 
+    def _review_decided(self, case: Case, event: wire.ReviewDecided) -> Result:
+        if event.decision == "set_limit" and given(event.limit_minor) is None:
+            return Refused("missing_field", "limit_minor: is needed to set a limit; add it")
+        return self._directed(case, event)
+
     def _held(self, case: Case, event: wire.HoldSet | wire.HoldLifted) -> Result:
         take_hold(_directions(case), event)
         case.more_than_windows = True
@@ -179,7 +184,7 @@ _EFFECTS: dict[type[BorrowerEvent], Callable[[Ingest, Case, Any], Result]] = {
     wire.ViolationReported: Ingest._directed,
     wire.BlacklistReported: Ingest._directed,
     wire.AppealFiled: Ingest._directed,
-    wire.ReviewDecided: Ingest._directed,
+    wire.ReviewDecided: Ingest._review_decided,
     wire.HoldSet: Ingest._held,
     wire.HoldLifted: Ingest._held,
     wire.LoanDisbursed: Ingest._loan_disbursed,

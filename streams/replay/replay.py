@@ -19,6 +19,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from schemas.topics import COMMITS, INPUTS
+from streams.engine.blacklist import Signer
 from streams.engine.fold import Engine
 from streams.policy import loader
 from streams.policy.model import Policy
@@ -70,13 +71,24 @@ class _Job(Struct, frozen=True):
     partitions: int | None
     folder: Path
     chunk_records: int
+    signer: Signer | None
 
     def engine(self) -> Engine:
-        return Engine(self.rules.policy, partitions=self.partitions, recorded_policies=self.rules.recorded)
+        return Engine(
+            self.rules.policy,
+            partitions=self.partitions,
+            recorded_policies=self.rules.recorded,
+            signer=self.signer,
+        )
 
 
 def replay(
-    source: str | Path, policy: str, out: str | Path, workers: int = 1, chunk_records: int = CHUNK_RECORDS
+    source: str | Path,
+    policy: str,
+    out: str | Path,
+    workers: int = 1,
+    chunk_records: int = CHUNK_RECORDS,
+    signer: Signer | None = None,
 ) -> Summary:
     """Replay the recording at `source` into the folder `out`, which appears whole or not at all.
 
@@ -84,6 +96,7 @@ def replay(
         policy: `standard`, a path, or `recorded`.
         workers: processes that share the tasks.
         chunk_records: most records in one fold.
+        signer: makes the subject tokens of the blacklist; None: placeholders.
 
     Raises:
         PolicyError, RecordingError, CommitLogError: the policy, the recording or its commit log cannot be used, or
@@ -91,7 +104,7 @@ def replay(
     """
     rules = rules_of(policy)
     with Recording.open(source) as recording, output_folder(Path(out)) as folder:
-        job = _Job(rules, recording.partition_count(), folder, chunk_records)
+        job = _Job(rules, recording.partition_count(), folder, chunk_records, signer)
         tasks = tasks_of(recording)
         counts = [entry.records for entry in recording.manifest.files if entry.topic in INPUTS]
         started_s = time.perf_counter()

@@ -20,6 +20,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from schemas.topics import COMMITS, CONTROL, INPUTS, TOPICS
+from streams.blacklist_keys import load_keys
 from streams.config import PREFIX, ConfigError, Settings, kafka_options
 from streams.engine.chunk import PolicyInForce
 from streams.engine.fold import Engine
@@ -318,7 +319,8 @@ def run_worker(settings: Settings) -> int:
     """
     try:
         policy = loader.load(settings.policy)
-    except loader.PolicyError as error:
+        signer = None if settings.blacklist_keys is None else load_keys(settings.blacklist_keys)
+    except (loader.PolicyError, ConfigError) as error:
         log.error("worker does not start", because=str(error))
         return FAILED_EXIT
     # Its body is not told to anybody.
@@ -327,7 +329,7 @@ def run_worker(settings: Settings) -> int:
 
     def engine_for(partitions: int) -> Engine:
         metrics.expect(partitions)
-        return Engine(policy, partitions=partitions)
+        return Engine(policy, partitions=partitions, signer=signer)
 
     async def serve_both() -> int:
         try:

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from schemas.inbound import Control, Tick
 from schemas.topics import CONTROL
+from streams.blacklist_keys import load_keys
 from streams.config import ConfigError, Settings, kafka_options, redis_location
 from streams.policy import loader
 from streams.store.contract import Unavailable
@@ -30,7 +31,7 @@ _SYNCHRONISE = "synchronise the clocks (NTP)"
 async def examine(settings: Settings) -> list[Finding]:
     """All findings, in the order in which to mend them. Writes nothing anywhere."""
     broker, redis = await asyncio.gather(_broker(settings), _redis(settings))
-    return [*_policy(settings), *broker, *redis]
+    return [*_policy(settings), *_keys(settings), *broker, *redis]
 
 
 def _policy(settings: Settings) -> list[Finding]:
@@ -39,6 +40,17 @@ def _policy(settings: Settings) -> list[Finding]:
     except loader.PolicyError as error:
         return [Finding("policy", "error", str(error), "`duewatch policy lint` lists every flaw")]
     return [Finding("policy", "ok", f"{policy.id} {loader.digest(policy)}")]
+
+
+def _keys(settings: Settings) -> list[Finding]:
+    if settings.blacklist_keys is None:
+        what = "no blacklist keys: listings carry placeholders (key id none), which the consortium cannot use"
+        return [Finding("keys", "warning", what, "set blacklist_keys (DUEWATCH_BLACKLIST_KEYS) to the file of keys")]
+    try:
+        ring = load_keys(settings.blacklist_keys)
+    except ConfigError as error:
+        return [Finding("keys", "error", str(error))]
+    return [Finding("keys", "ok", f"{settings.blacklist_keys}: key {ring.key_at(round(time.time() * 1000))} in use")]
 
 
 async def _broker(settings: Settings) -> list[Finding]:

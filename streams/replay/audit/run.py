@@ -16,6 +16,7 @@ from msgspec import Struct, structs
 from redis.asyncio import Redis
 
 from schemas.topics import COMMITS, CONTROL, DLQ_SUFFIX, DLQS, INPUTS, OUTPUTS, TOPICS
+from streams.blacklist_keys import load_keys
 from streams.config import Settings
 from streams.engine.chunk import TaskState
 from streams.engine.fold import Engine
@@ -104,7 +105,8 @@ async def audit(
     missing = [name for name in TOPICS if name not in described]
     if missing:
         raise AuditError(f"topics are missing ({', '.join(missing)}): is {settings.broker} the right broker?")
-    engine = Engine(policy, partitions=described[CONTROL])
+    signer = None if settings.blacklist_keys is None else load_keys(settings.blacklist_keys)
+    engine = Engine(policy, partitions=described[CONTROL], signer=signer)
     redis = open_redis(settings)
     try:
         for task in tasks:
