@@ -23,6 +23,7 @@ from schemas.topics import INPUTS, OUTPUTS, TOPICS
 from streams.engine import fold
 from streams.engine.chunk import Folded, PolicyInForce, TaskState
 from streams.engine.decode import REASONS
+from streams.engine.directions import CODES
 from streams.policy.model import LEVELS, STATUSES
 from streams.worker.observer import Stage
 
@@ -30,6 +31,7 @@ OUTCOMES: Final = ("accepted", "duplicate", "dead_letter", "parked", "ignored")
 RETRIES: Final = ("store", "transaction", "stale")
 WARNINGS_TOPIC: Final = "early-warnings"
 LIMITS_TOPIC: Final = "limit-adjustments"
+REVIEWS_TOPIC: Final = "review-requests"
 _STAGE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SIZE_BUCKETS = (1, 10, 50, 100, 250, 500, 1_000, 2_000, 4_000, 8_000, 20_000)
 _TAKE_OVER_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0)
@@ -183,7 +185,20 @@ class TaskGauges(Collector):
         )
         for status in STATUSES:
             statuses.add_metric((status,), sum(state.statuses.get(status, 0) for state in states))
-        return iter((loans, balance, levels, statuses))
+        return iter((loans, balance, levels, statuses, *self._of_reviews(states)))
+
+    def _of_reviews(self, states: Sequence[TaskState]) -> Iterator[Metric]:
+        opened = GaugeMetricFamily("duewatch_reviews_open", "Reviews nobody has decided yet.", labels=("why",))
+        for why in sorted({*CODES, *(why for state in states for why in state.reviews)}):
+            opened.add_metric((why,), sum(state.reviews.get(why, 0) for state in states))
+        lying = GaugeMetricFamily("duewatch_reviews_lying", "Open reviews that have escalated.")
+        lying.add_metric((), sum(state.lying for state in states))
+        overturned = GaugeMetricFamily(
+            "duewatch_decisions_overturned", "Decisions that reviewers have overturned, by rule.", labels=("rule",)
+        )
+        for rule in sorted({rule for state in states for rule in state.overturned}):
+            overturned.add_metric((rule,), sum(state.overturned.get(rule, 0) for state in states))
+        return iter((opened, lying, overturned))
 
     def _loans(self) -> dict[tuple[str, str], tuple[int, int]]:
         """(count, balance) by bucket and currency; every bucket of the policy for every currency there is."""
@@ -235,6 +250,11 @@ class Metrics:
         self._limit_changes = Counter(
             "duewatch_limit_changes", "Limit events, by the status they lead to.", ("type", "status"), registry=registry
         )
+        self._reviews = Counter(
+            "duewatch_reviews_requested", "Reviews asked for, by what is asked.", ("why",), registry=registry
+        )
+        for why in CODES:
+            self._reviews.labels(why)
         self._dead_letters = Counter("duewatch_dead_letters", "Refused.", ("topic", "reason"), registry=registry)
         self._quarantines = Counter("duewatch_quarantines", "Borrowers put in quarantine.", registry=registry)
         known: tuple[tuple[Counter, Iterable[tuple[str, str]]], ...] = (
@@ -296,6 +316,8 @@ class Metrics:
                 self._warnings.labels(kind, detail).inc(count)
             elif topic == LIMITS_TOPIC:
                 self._limit_changes.labels(kind, detail).inc(count)
+            elif topic == REVIEWS_TOPIC:
+                self._reviews.labels(detail).inc(count)
         refused = Tally((letter.record.topic, letter.reason) for letter in folded.dead_letters)
         for (topic, reason), count in refused.items():
             self._dead_letters.labels(topic, reason).inc(count)

@@ -39,10 +39,11 @@ async def test_nothing_there_is_a_line_each_and_no_secret(tmp_path: Path) -> Non
     findings = await examine(load_settings(policy=str(tmp_path / "none.yaml"), **NOWHERE))
     assert [(finding.subject, finding.verdict) for finding in findings] == [
         ("policy", "error"),
+        ("keys", "ok"),
         ("broker", "error"),
         ("redis", "error"),
     ]
-    policy, broker, redis = findings
+    policy, _, broker, redis = findings
     assert "none.yaml" in policy.what
     assert "127.0.0.1:1" in broker.what
     assert "DUEWATCH_REDIS_URL" in redis.mend
