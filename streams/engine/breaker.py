@@ -5,11 +5,25 @@ tasks, and each task grants its share in the order in which it folds: what is gr
 ends. What comes after goes to a person.
 """
 
+from typing import TYPE_CHECKING, Protocol
+
 from msgspec import Struct, field
 
+from schemas import outbound
 from streams.policy.model import Breaker as Rules
 
+if TYPE_CHECKING:
+    from streams.engine.view import View
+
 HOUR_MS = 3_600_000
+
+
+class Gate(Protocol):
+    """Between a zeroing and its event: the breaker, and the person who is asked where it does not grant one."""
+
+    def grants(self, view: "View") -> bool: ...
+
+    def ask(self, view: "View", proposed: outbound.BorrowerEvent) -> None: ...
 
 
 class Granted(Struct, array_like=True):

@@ -10,11 +10,12 @@ Each event of a borrower's chain has the next `limit_seq` and starts where the l
 its status in STATUSES, whatever steps a policy has, so that the chain goes on when another policy goes live.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
 from schemas import outbound
+from streams.engine.breaker import Gate
 from streams.engine.calendar import DAY_MS, iso_day
 from streams.engine.directions import MANUAL
 from streams.engine.encode import Emitter
@@ -34,14 +35,6 @@ EVENT_OF_STATUS: dict[Status, type[outbound.LimitAdjustment]] = {
 
 
 DECREASED, FROZEN, ZEROED = STATUSES.index("decreased"), STATUSES.index("frozen"), STATUSES.index("zeroed")
-
-
-class Gate(Protocol):
-    """Between a zeroing and its event: the breaker, and the person who is asked where it does not grant one."""
-
-    def grants(self, view: View) -> bool: ...
-
-    def ask(self, view: View, proposed: outbound.BorrowerEvent) -> None: ...
 
 
 def status_of(rung: int) -> Status:
