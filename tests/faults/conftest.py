@@ -13,11 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from tests.conftest import REQUIRED
 from tests.faults.cluster import Cluster
+from tests.faults.mutants import MUTANTS
 from tests.faults.stage import Script, Stage, make_script
 from tests.parts import MissingPart
 from tests.parts.redis import open_own_redis
 
 _SEED = 1
+_FAILED = pytest.StashKey[str]()
+_MUTANT = pytest.StashKey[str]()
 MakeStage = Callable[..., Stage]
 """Makes the stage of a row: on a cluster, with `appendonly` for its Redis; the rest goes to `make_script`."""
 
@@ -25,7 +28,8 @@ MakeStage = Callable[..., Stage]
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption("--seed", type=int, default=_SEED, help="of the recording and of where faults strike")
-    group.addoption("--row", default="", help="only this row: the name of a test without test_")
+    group.addoption("--row", default="", help="only these rows: names of tests without test_, with commas between")
+    group.addoption("--mutants", default="", help="run what catches them: see tests/faults/mutants.py")
     group.addoption("--short", action="store_true", help="only the rows that a change has to pass")
 
 
@@ -41,21 +45,35 @@ def row_of(item: pytest.Item) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    row = config.getoption("--row")
+    asked = [name for name in config.getoption("--row").split(",") if name]
+    mutants = [name for name in config.getoption("--mutants").split(",") if name]
     left_out = []
     for item in items:
-        name = row_of(item)
-        if row:
-            wanted = row in (name, name.split("[")[0])
+        if asked or mutants:
+            wanted = row_of(item) in asked or row_of(item).split("[")[0] in asked
         else:
             wanted = not (config.getoption("--short") and item.get_closest_marker("long"))
         if not wanted:
             left_out.append(item)
+    everything = list(items)
     items[:] = [item for item in items if item not in left_out]
-    if row and not items:
-        raise pytest.UsageError(f"there is no row {row}")
+    for name in mutants:
+        items += [mutated(item, name) for item in everything if row_of(item) in MUTANTS[name].rows]
+    if asked and not items:
+        raise pytest.UsageError(f"there is no row {config.getoption('--row')}")
     config.hook.pytest_deselected(items=left_out)
     config.stash[_TALLY] = Tally(config, len(items))
+
+
+def mutated(item: pytest.Item, mutant: str) -> pytest.Item:
+    """A row with workers that lack a protection: it has to fail."""
+    assert isinstance(item, pytest.Function)
+    copy: pytest.Function = pytest.Function.from_parent(
+        item.parent, name=f"{item.name}-without-{mutant}", callobj=item.obj
+    )
+    copy.add_marker(pytest.mark.xfail(strict=True, reason=f"without {mutant}"))
+    copy.stash[_MUTANT] = mutant
+    return copy
 
 
 class Tally:
@@ -96,7 +114,9 @@ class Tally:
         self._progress.advance(self._task)
         outcome = "[red]violated[/red]" if failed else "held"
         self._console.print(f"  {escape(row)}: {outcome}, {kills} kills, {seconds:.0f} s", highlight=False)
-        if failed:
+        if failed and "-without-" in row:
+            self._console.print(f"    {escape(failed)}", highlight=False)
+        elif failed:
             self.violations.append(f"{row}, seed {self.seed}: {failed}")
 
     def end(self) -> None:
@@ -111,7 +131,6 @@ class Tally:
 
 
 _TALLY = pytest.StashKey[Tally]()
-_FAILED = pytest.StashKey[str]()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -123,7 +142,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     report = yield
-    if call.when == "call" and report.failed and call.excinfo is not None:
+    if call.when == "call" and call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception):
         # The first difference, in a line.
         lines = str(call.excinfo.value).strip().splitlines() or [call.excinfo.typename]
         item.stash[_FAILED] = lines[0][:300]
@@ -198,6 +217,7 @@ def make_stage(
         played = script_of(**script)
         store = open_own_redis(appendonly=appendonly)
         stage = Stage(cluster, store, unique, tmp_path, played, lambda what: tally.tell(f"{row}: {what}"))
+        stage.mutant = request.node.stash.get(_MUTANT, "")
         stages.append(stage)
         return stage
 

@@ -183,6 +183,7 @@ class Stage(Live):
         self.redis = store
         self.tell = tell
         self.redis_proxy = Proxy(int(store.url.rsplit(":", 1)[1].split("/")[0]), frames=False)
+        self.mutant = ""
         self.kills = 0
         self.wanted_workers = 0
         self.next_plans: deque[list[Point]] = deque()
@@ -217,6 +218,7 @@ class Stage(Live):
         worker = self._spare or self._prepare()
         self._spare = None
         env = self.settings(**settings) | {
+            "FAULTS_MUTANT": self.mutant,
             "FAULTS_FOLDER": str(self._folder),
             "FAULTS_SESSION_S": str(SESSION_S),
         }
@@ -266,7 +268,8 @@ class Stage(Live):
 
     def wait_for(self, holds: Callable[[], bool], what: str, timeout_s: float = _PATIENCE_S) -> None:
         """Read the commit logs and look after the workers until something holds."""
-        until = time.monotonic() + timeout_s
+        # What a mutant breaks may never come.
+        until = time.monotonic() + (timeout_s / 2 if self.mutant else timeout_s)
         while not holds():
             self.look_after()
             if not self.commit_logs.read():
