@@ -11,6 +11,7 @@ import pytest
 from schemas.topics import CONTROL, DLQS
 from streams.engine.fold import Engine
 from streams.engine.order import LogRecord
+from streams.engine.state import unpack_task
 from streams.policy import loader
 from streams.replay.cycle import LocalTask, _Feed
 from streams.replay.recording import Recording
@@ -19,10 +20,11 @@ from tests.faults.cluster import Cluster
 from tests.faults.conftest import MakeStage
 from tests.faults.points import CYCLE, TAKEOVER, Point
 from tests.faults.stage import Stage
+from tests.faults.test_store import said
 
 pytestmark = pytest.mark.timeout(300)
 
-_DAY_MS = 86_400_000
+_MINUTE_MS = 60_000
 _SHIPPED = Path(loader.__file__).parent / "standard.yaml"
 
 
@@ -38,28 +40,32 @@ def test_bad_records_in_bulk(make_stage: MakeStage, one_node: Cluster) -> None:
 
 
 def test_the_clock_jumps(make_stage: MakeStage, one_node: Cluster) -> None:
-    """The wall clock of whoever writes the ticks jumps a day ahead and back two, the next one's is 30 days on: business
-    time only goes forward, and it is the same for all."""
+    """The wall clock of whoever writes the ticks jumps ahead and back, the next one's is behind, then a day ahead:
+    business time only goes forward, it is the same for all, and a day ahead is more than the broker takes."""
     stage = make_stage(one_node)
     stage.produce_all(stage.script.recording)
     stage.jump(0)
     stage.pace(0)
     stage.supervise(2, clock="worker", tick_every_s=0.5)
-    for jump_ms in (0, _DAY_MS, -_DAY_MS):
-        stage.jump(jump_ms)
-        ticked(stage, 3)
-    stage.jump(30 * _DAY_MS)
+    ticked(stage, 3)
+    stage.jump(30 * _MINUTE_MS)
+    ticked(stage, 3)
+    # Behind: this one writes nothing, the next one writes what has been and is not counted again.
+    stage.jump(-120 * _MINUTE_MS)
     for worker in stage.running:
         worker.kill()
         stage.kills += 1
-    stage.look_after()
     ticked(stage, 3)
+    stage.jump(24 * 60 * _MINUTE_MS)
+    stage.wait_for(said(stage, "tick not written"), "a tick of tomorrow is refused")
+    stage.jump(40 * _MINUTE_MS)
+    ticked(stage, 2)
     # From here on time comes with the data again.
     stage.wanted_workers = 0
     for worker in stage.running:
         worker.send(signal.SIGTERM)
         worker.wait()
-    at_ms = int(time.time() * 1000) + 40 * _DAY_MS
+    at_ms = int(time.time() * 1000) + 55 * _MINUTE_MS
     ends = stage.ends()
     stage.send(
         LogRecord(CONTROL, n, ends[CONTROL, n], at_ms, None, tick_message(at_ms, n).value, [])
@@ -67,6 +73,8 @@ def test_the_clock_jumps(make_stage: MakeStage, one_node: Cluster) -> None:
     )
     stage.supervise(1, clock="external")
     stage.finish(recorded=True)
+    clocks = [task.clock_ms for task in map(unpack_task, (held.task for held in stage.outcome().held))]
+    assert clocks == [at_ms] * stage.partitions
 
 
 def ticked(stage: Stage, times: int) -> None:
