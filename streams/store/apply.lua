@@ -1,6 +1,6 @@
 #!lua
 -- Copies one commit, or one part of a large one.
--- KEYS: meta, task, wakes, failures, then the key of each changed borrower.
+-- KEYS: meta, task, wakes, failures, known, then the key of each changed borrower.
 -- ARGV: fence, applied before ('' = none), applied after, read_from, '1' if more parts follow, task state ('' = as it was),
 --       bound below which failures are dropped ('' = none), number of wake-ups dropped, number of failures added, then the
 --       state of each changed borrower, then each borrower whose wake-up is dropped, then each failure added, then moment, borrower, moment, borrower ... of each wake-up set.
@@ -13,14 +13,20 @@ if applied ~= ARGV[2] then return {'STALE', applied} end
 if pending and pending ~= ARGV[3] then return {'TORN', pending} end
 
 -- One call for many arguments is several times as fast as a call each; Lua's stack (8,000) bounds how many.
-local first_state, states = 10, #KEYS - 4
+local first_state, states = 10, #KEYS - 5
+-- Which keys there are, so that `load` misses one that vanishes. Most are there already, and asking is cheap.
+local function note(from, to)
+  local keys = {unpack(KEYS, from, to)}
+  if redis.call('EXISTS', unpack(keys)) < #keys then redis.call('SADD', KEYS[5], unpack(keys)) end
+end
 for i = 0, states - 1, 2000 do
   local call, n = {}, 0
   for j = i, math.min(i + 2000, states) - 1 do
-    call[n + 1] = KEYS[5 + j]
+    call[n + 1] = KEYS[6 + j]
     call[n + 2] = ARGV[first_state + j]
     n = n + 2
   end
+  note(6 + i, 5 + math.min(i + 2000, states))
   redis.call('MSET', unpack(call))
 end
 if ARGV[5] == '1' then
@@ -48,7 +54,10 @@ if ARGV[7] ~= '' then redis.call('ZREMRANGEBYLEX', KEYS[4], '-', ARGV[7]) end
 for i = first_set, #ARGV, 4000 do
   redis.call('ZADD', KEYS[3], unpack(ARGV, i, math.min(i + 3999, #ARGV)))
 end
-if ARGV[6] ~= '' then redis.call('SET', KEYS[2], ARGV[6]) end
+if ARGV[6] ~= '' then
+  note(2, 2)
+  redis.call('SET', KEYS[2], ARGV[6])
+end
 redis.call('HSET', KEYS[1], 'applied', ARGV[3], 'read_from', ARGV[4])
 redis.call('HDEL', KEYS[1], 'pending')
 return {'OK'}

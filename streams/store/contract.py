@@ -48,7 +48,7 @@ class Foreign(StoreError):
 
 
 class Corrupted(StoreError):
-    """A stored state does not match its checksum: wipe the task and copy it again from the commit log."""
+    """A stored state does not match its checksum, or is gone: wipe the task and copy it again from the commit log."""
 
 
 class Unavailable(StoreError):
@@ -149,7 +149,7 @@ class Store(Protocol):
         Raises:
             Fenced: a later claim is held.
             Stale: the store does not stand at `applied`, or does not know this claim.
-            Corrupted: a state does not match its checksum.
+            Corrupted: a state does not match its checksum, or was there and is gone.
         """
 
     async def task_blob(self, fence: int, applied: int) -> bytes | None:

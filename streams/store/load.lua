@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 -- Reads states and due wake-ups, only where the copy stands at the caller's commit.
--- KEYS: meta, wakes, failures, then each key to read.
+-- KEYS: meta, wakes, failures, known, then each key to read.
 -- ARGV: fence, applied, due until ('' = no wake-ups), most wake-ups and most failures, prefix of a borrower's key, then the
 --       bounds of the failures asked for ('' = none). A failure is day (7 digits), '|', borrower.
 -- The keys of due and failed borrowers are not known to the caller; they carry the same hash tag, so they are on this node.
@@ -15,10 +15,13 @@ if ARGV[3] ~= '' then
 end
 
 -- One call for many keys is faster than a call each; Lua's stack (8,000) bounds how many.
+local is_lost = false
 local function read(keys, from)
   local states, n = {}, 0
   for i = from, #keys, 4000 do
     for _, state in ipairs(redis.call('MGET', unpack(keys, i, math.min(i + 3999, #keys)))) do
+      -- It was there and is not any more: deleted by hand, or evicted. Few have no state, only those who are new.
+      if not state and redis.call('SISMEMBER', KEYS[4], keys[from + n]) == 1 then is_lost = true end
       n = n + 1
       states[n] = state
     end
@@ -34,4 +37,6 @@ end
 local due_keys, failed_keys = {}, {}
 for i = 1, #due, 2 do due_keys[#due_keys + 1] = ARGV[5] .. due[i] end
 for i = 1, #failed do failed_keys[i] = ARGV[5] .. string.sub(failed[i], 9) end
-return {'OK', read(KEYS, 4), due, read(due_keys, 1), failed, read(failed_keys, 1)}
+local asked_states, due_states, failed_states = read(KEYS, 5), read(due_keys, 1), read(failed_keys, 1)
+if is_lost then return {'LOST'} end
+return {'OK', asked_states, due, due_states, failed, failed_states}

@@ -174,3 +174,14 @@ def test_a_state_is_damaged(make_stage: MakeStage, one_node: Cluster) -> None:
             client.setrange(key, 60, b"\x00\x01")
     stage.finish()
     assert said(stage, "does not match its checksum")()
+
+
+def test_a_state_is_deleted(make_stage: MakeStage, one_node: Cluster) -> None:
+    """Somebody deletes keys by hand, or Redis was told to evict after the worker had started: it is missed, and the
+    task is copied anew."""
+    stage = under_way(make_stage, one_node, 0.3)
+    with stage.store() as client:
+        for key in keys_of(client, stage, 1):
+            client.delete(key)
+    stage.finish()
+    assert said(stage, "a state has vanished")()

@@ -31,7 +31,7 @@ async def test_all_keys_of_a_task_share_one_hash_tag_and_never_expire(
 ) -> None:
     keys = {key.decode() async for key in redis.scan_iter(match=f"*{unique}*")}
     tag = f"{{{unique}:3}}"
-    assert keys == {f"{tag}:meta", f"{tag}:task", f"{tag}:wakes", f"{tag}:b:anna", f"{tag}:b:bert"}
+    assert keys == {f"{tag}:{name}" for name in ("meta", "task", "wakes", "known", "b:anna", "b:bert")}
     for key in keys:
         assert await redis.ttl(key) == -1
 
@@ -48,6 +48,23 @@ async def test_a_damaged_state_is_found_and_nobody_is_named(
     assert "anna" not in str(caught.value)
     with pytest.raises(Corrupted):
         await store.load(10, 10, [], 5, 1)
+
+
+async def test_a_state_that_vanishes_is_missed(store: RedisStore, redis: Redis, unique: str) -> None:
+    tag = f"{{{unique}:3}}"
+    assert (await store.load(10, 10, ["carl"], None, 1)).blobs == {"carl": None}
+    await redis.delete(f"{tag}:task")
+    with pytest.raises(Corrupted, match="vanished"):
+        await store.task_blob(10, 10)
+    await redis.delete(f"{tag}:b:anna")
+    with pytest.raises(Corrupted, match="vanished") as caught:
+        await store.load(10, 10, ["bert", "anna"], None, 1)
+    assert "anna" not in str(caught.value)
+    with pytest.raises(Corrupted, match="vanished"):
+        await store.load(10, 10, [], 5, 1)
+    await store.wipe(10)
+    await store.apply(10, None, Change(10, 10, {"bert": b"b"}))
+    assert (await store.load(10, 10, ["anna", "bert"], None, 1)).blobs == {"anna": None, "bert": b"b"}
 
 
 async def test_a_state_under_another_name_and_a_cut_one_are_found(store: RedisStore, redis: Redis, unique: str) -> None:
