@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -357,6 +358,7 @@ class Stage(Live):
         found = self.outcome()
         check_commits_tile(self)
         if compare:
+            check_alike(found, wanted)
             check_same(found, wanted)
         check_ids(found)
         check_limit_chains(found)
@@ -407,6 +409,23 @@ class Stage(Live):
         for place, seen in self.downstream.seen.items():
             offsets = [offset for offset, _ in seen]
             assert offsets == sorted(set(offsets)), f"the reader saw {place} out of order"
+
+
+def check_alike(found: Outcome, wanted: Outcome) -> None:
+    """Name the first message that differs: by its place in the topic, partition after partition, and its id."""
+    for topic in OUTPUTS:
+        ours, theirs = found.outputs[topic], wanted.outputs[topic]
+        for place, (one, other) in enumerate(zip_longest(ours, theirs)):
+            if one != other:
+                told = f"is {_id_of(one)} where {_id_of(other)} is due"
+                raise AssertionError(f"{topic}: {len(ours)} messages of {len(theirs)}, number {place} {told}")
+
+
+def _id_of(value: bytes | None) -> str:
+    if value is None:
+        return "none"
+    event = json.loads(value)
+    return f"{event['type']} {event['event_id']}"
 
 
 def check_ids(found: Outcome) -> None:
