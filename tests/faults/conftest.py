@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from tests.conftest import REQUIRED
 from tests.faults.cluster import Cluster
 from tests.faults.mutants import MUTANTS
-from tests.faults.stage import Script, Stage, make_script
+from tests.faults.stage import Script, Spares, Stage, make_script
 from tests.parts import MissingPart
 from tests.parts.redis import open_own_redis
 
@@ -175,6 +175,14 @@ def one_node(tally: Tally) -> Iterator[Cluster]:
         cluster.close()
 
 
+@pytest.fixture(scope="session")
+def spares(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spares]:
+    """Worker processes for all rows."""
+    made = Spares(tmp_path_factory.mktemp("workers"))
+    yield made
+    made.close()
+
+
 @pytest.fixture(scope="module")
 def three_nodes(tally: Tally) -> Iterator[Cluster]:
     """Three nodes, every topic in three copies of which two must have a record."""
@@ -204,7 +212,12 @@ def script_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def make_stage(
-    request: pytest.FixtureRequest, tmp_path: Path, unique: str, tally: Tally, script_of: Callable[..., Script]
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    unique: str,
+    tally: Tally,
+    spares: Spares,
+    script_of: Callable[..., Script],
 ) -> Iterator[MakeStage]:
     """Make the stage of a row, on a cluster; it ends, and is counted, with the row."""
     stages: list[Stage] = []
@@ -216,7 +229,7 @@ def make_stage(
         cluster.mend()
         played = script_of(**script)
         store = open_own_redis(appendonly=appendonly)
-        stage = Stage(cluster, store, unique, tmp_path, played, lambda what: tally.tell(f"{row}: {what}"))
+        stage = Stage(cluster, store, spares, unique, tmp_path, played, lambda what: tally.tell(f"{row}: {what}"))
         stage.mutant = request.node.stash.get(_MUTANT, "")
         stages.append(stage)
         return stage

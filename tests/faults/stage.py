@@ -98,7 +98,6 @@ class FaultWorker(Worker):
     def __init__(self, log: Path) -> None:
         self._log = log
         self.plan: list[Point] = []
-        self.stopped_ok = False
         with log.open("ab") as sink:
             self._process = subprocess.Popen(
                 self.command,
@@ -127,6 +126,30 @@ class FaultWorker(Worker):
         self._process.wait()
         if self._process.stdin is not None:
             self._process.stdin.close()
+
+
+class Spares:
+    """Keeps one worker process ready, so that rows need not wait for Python; the same one for whichever row comes
+    next."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._count = 0
+        self._ready: FaultWorker | None = None
+
+    def take(self) -> FaultWorker:
+        """A process to become a worker; the next one is on its way from now on."""
+        taken = self._ready or self._prepare()
+        self._ready = self._prepare()
+        return taken
+
+    def close(self) -> None:
+        if self._ready is not None:
+            self._ready.kill()
+
+    def _prepare(self) -> FaultWorker:
+        self._count += 1
+        return FaultWorker(self._folder / f"worker-{self._count}.log")
 
 
 class Downstream(threading.Thread):
@@ -170,14 +193,21 @@ class Stage(Live):
 
     Args:
         cluster: the broker; workers reach it through its proxies.
+        spares: where workers come from.
         store: a Redis of the row's own; workers reach it through `redis_proxy`.
         tell: shows what is going on.
     """
 
     def __init__(
-        self, cluster: Cluster, store: OwnRedis, app_id: str, folder: Path, script: Script, tell: Callable[[str], None]
+        self,
+        cluster: Cluster,
+        store: OwnRedis,
+        spares: Spares,
+        app_id: str,
+        folder: Path,
+        script: Script,
+        tell: Callable[[str], None],
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.cluster = cluster
         self.script = script
         self.random = Random(script.seed)
@@ -190,9 +220,7 @@ class Stage(Live):
         self.next_plans: deque[list[Point]] = deque()
         self.worker_settings: dict[str, Any] = {}
         self.faults: dict[str, str] = {}
-        self.ends_expected: set[int] = {0, -signal.SIGKILL}
-        self._spare: FaultWorker | None = None
-        self._count = 0
+        self._spares = spares
         super().__init__(cluster, store, app_id, folder, script.partitions)
         self.pace(0.03)
         self.downstream = Downstream(cluster.bootstrap, script.partitions)
@@ -216,8 +244,7 @@ class Stage(Live):
 
     def hire(self, plan: Sequence[Point] = (), faults: dict[str, str] | None = None, **settings: Any) -> FaultWorker:
         """Start a worker that meets these points."""
-        worker = self._spare or self._prepare()
-        self._spare = None
+        worker = self._spares.take()
         env = self.settings(**settings) | {
             "FAULTS_MUTANT": self.mutant,
             "FAULTS_FOLDER": str(self._folder),
@@ -225,12 +252,7 @@ class Stage(Live):
         }
         worker.begin(env | self.faults | (faults or {}), plan)
         self._workers.append(worker)
-        self._spare = self._prepare()
         return worker
-
-    def _prepare(self) -> FaultWorker:
-        self._count += 1
-        return FaultWorker(self._folder / f"worker-{self._count}.log")
 
     @property
     def running(self) -> list[FaultWorker]:
@@ -292,8 +314,6 @@ class Stage(Live):
     def close(self) -> None:
         self.wanted_workers = 0
         super().close()
-        if self._spare is not None:
-            self._spare.kill()
         self.downstream.close()
         self.redis_proxy.close()
         self.redis.close()

@@ -89,6 +89,7 @@ def test_the_end_of_a_transaction_comes_late(make_stage: MakeStage, one_node: Cl
     stage.finish()
 
 
+@pytest.mark.long
 def test_broker_killed_and_back(make_stage: MakeStage, one_node: Cluster) -> None:
     stage = under_way(make_stage, one_node, 0.2)
     one_node.nodes[0].kill()

@@ -29,6 +29,7 @@ def said(stage: Stage, text: str) -> Callable[[], bool]:
     return lambda: any(text in worker.log for worker in stage._workers)
 
 
+@pytest.mark.long
 def test_redis_killed_and_back(make_stage: MakeStage, one_node: Cluster) -> None:
     """With its append-only file: what it said it had, it has."""
     stage = under_way(make_stage, one_node, appendonly=True)
@@ -91,6 +92,7 @@ def test_redis_restored_from_an_old_backup(make_stage: MakeStage, one_node: Clus
     assert said(stage, "stale")()
 
 
+@pytest.mark.long
 def test_redis_fails_over_and_loses_writes(make_stage: MakeStage, one_node: Cluster) -> None:
     """A replica that stopped following a while ago becomes the primary."""
     stage = make_stage(one_node)

@@ -96,7 +96,8 @@ def test_zombie_between_commit_and_store(make_stage: MakeStage, one_node: Cluste
     stage.finish()
 
 
-@pytest.mark.parametrize("at", [pytest.param("takeover.fenced", marks=pytest.mark.long), "takeover.store_fenced"])
+@pytest.mark.long
+@pytest.mark.parametrize("at", ["takeover.fenced", "takeover.store_fenced"])
 def test_zombie_in_its_takeover(make_stage: MakeStage, one_node: Cluster, at: str) -> None:
     """It would put its claim behind a later one, or empty a store that is another one's by now."""
     stage = make_stage(one_node, partitions=1, records=1_200)
