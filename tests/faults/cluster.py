@@ -86,8 +86,10 @@ class Cluster(Kafka):
             node.kill()
 
     def close(self) -> None:
-        for part in (*self.nodes, *self.proxies):
-            part.close()
+        for node in self.nodes:
+            node.close()
+        for proxy in self.proxies:
+            proxy.close()
 
     def mend(self) -> None:
         """Everything up and reachable again, whatever the last row has left."""

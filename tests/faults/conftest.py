@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 from rich.console import Console
@@ -98,7 +99,7 @@ class Tally:
         if rows and not config.option.collectonly:
             self._progress.start()
 
-    def _real_stderr(self) -> object:
+    def _real_stderr(self) -> IO[str]:
         """Past pytest's capture, which would show it only of a row that failed."""
         if self._capture is None:
             return os.fdopen(os.dup(2), "w")

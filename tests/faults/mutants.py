@@ -80,7 +80,7 @@ def _no_claim_record() -> None:
         last = await commits.last()
         return await inner(self, commits, transactions) if last is None else last
 
-    takeover.Takeover._claim = claim  # type: ignore[method-assign]
+    takeover.Takeover._claim = claim  # type: ignore[method-assign, assignment]
 
 
 def _no_eviction_check() -> None:
@@ -88,12 +88,12 @@ def _no_eviction_check() -> None:
 
     async def check(_: Any) -> None: ...
 
-    app.check_settings = check
+    app.check_settings = check  # type: ignore[attr-defined, assignment]
 
 
 def _no_seal() -> None:
     """A stored state is believed whatever its checksum."""
-    redis_store.unseal = lambda _, sealed: sealed[4:]
+    redis_store.unseal = lambda _, sealed: sealed[4:]  # type: ignore[attr-defined, assignment]
 
 
 def _no_position_check() -> None:

@@ -191,7 +191,7 @@ class Points:
             await self.reach("outputs_queued" if queued % 2 == 0 else "record_queued")
             return result
 
-        Transactions._send = outer  # type: ignore[method-assign]
+        Transactions._send = outer  # type: ignore[method-assign, assignment]
 
     def _around_begin(self) -> None:
         inner = Transactions.begin.__func__  # type: ignore[attr-defined]

@@ -67,7 +67,7 @@ class Proxy:
 
     def release(self) -> int:
         """Pass on what was held back, long after its client has gone; returns how many requests that were."""
-        return self._do(self._release())
+        return int(self._do(self._release()))
 
     @property
     def held(self) -> int:

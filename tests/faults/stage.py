@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 import redis as redis_client
@@ -94,7 +94,7 @@ def _is_kept(record: LogRecord, random: Random) -> bool:
 class FaultWorker(Worker):
     """A worker process that has imported everything and waits to be told to begin."""
 
-    command = (sys.executable, "-m", "tests.faults.worker")
+    command: ClassVar[Sequence[str]] = (sys.executable, "-m", "tests.faults.worker")
 
     def __init__(self, log: Path) -> None:
         self._log = log
@@ -389,7 +389,7 @@ class Stage(Live):
 
     def kills_seen(self) -> int:
         """Processes that were killed, stopped or told to stop."""
-        return sum(mark["do"] != "sleep" for mark in self.marks()) + self.kills
+        return self.kills + len([mark for mark in self.marks() if mark["do"] != "sleep"])
 
     def check_nothing_open(self) -> None:
         """No transaction is open: readers of committed records get as far as all others."""

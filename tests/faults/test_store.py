@@ -75,8 +75,7 @@ def put_back(client: "redis.Redis", backup: dict[bytes, bytes]) -> None:
 def backed_up(client: "redis.Redis") -> dict[bytes, bytes]:
     """All keys as they are at one moment."""
     client.client_pause(10_000, all=False)
-    keys = client.keys("*")
-    backup = {key: client.dump(key) for key in keys}
+    backup: dict[bytes, bytes] = {key: client.dump(key) for key in client.keys("*")}  # type: ignore[misc]
     client.client_unpause()
     return backup
 
@@ -165,7 +164,7 @@ def test_redis_that_would_evict(stage: Stage) -> None:
 
 
 def keys_of(client: "redis.Redis", stage: Stage, task: int) -> list[bytes]:
-    return sorted(client.keys(f"{{{stage.app_id}:{task}}}:b:*"))
+    return sorted(key for key in client.keys(f"{{{stage.app_id}:{task}}}:b:*") if isinstance(key, bytes))
 
 
 def test_a_state_is_damaged(make_stage: MakeStage, one_node: Cluster) -> None:

@@ -122,9 +122,9 @@ def test_releases_with_other_policies_one_after_the_other(
             for committed in log:
                 if committed.record.kind == "claim":
                     # A claim of an owner killed before it could tell was followed by nothing.
-                    policy = fences.get((task, committed.last))
-                    if policy is not None:
-                        engine = Engine(policy, partitions=stage.partitions)
+                    owners = fences.get((task, committed.last))
+                    if owners is not None:
+                        engine = Engine(owners, partitions=stage.partitions)
                         local = local or LocalTask(engine)
                         local.engine = engine
                     continue

@@ -6,9 +6,9 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import redis
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -136,7 +136,7 @@ def written(records: Iterable[LogRecord], path: Path, partitions: int = PARTITIO
 class Worker(WorkerProcess):
     """A process of `duewatch worker`."""
 
-    command = (sys.executable, "-c", "from streams.cli import main; main()", "worker")
+    command: ClassVar[Sequence[str]] = (sys.executable, "-c", "from streams.cli import main; main()", "worker")
 
     def said(self, event: str) -> list[dict[str, Any]]:
         """The lines of its log about one event."""
