@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench faults faults-long schemas lock
+.PHONY: help setup demo test lint format bench faults faults-long sim schemas lock
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -47,6 +47,9 @@ faults: $(READY) ## Kills, stalls and cut connections on real parts: short rows;
 
 faults-long: $(READY) ## All rows, the long ones too
 	@$(FAULTS) $(ARGS)
+
+sim: $(READY) ## Simulated workers, broker and store: SEEDS=5000, SEED= repeats one, MUTANT= takes a protection out
+	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),5000)) $(if $(MUTANT),--mutant $(MUTANT))
 
 schemas: $(READY) ## Write JSON Schema and AsyncAPI of the messages, and the JSON Schema of a policy
 	$(BIN)/python -m schemas.export

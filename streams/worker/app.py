@@ -34,7 +34,7 @@ from streams.worker.commitlog import CommitLogError
 from streams.worker.observer import Observer
 from streams.worker.producer import Superseded
 from streams.worker.refusals import Poisoned, PoisonLimit
-from streams.worker.takeover import Owned, Takeover, TakeoverError
+from streams.worker.takeover import KafkaBroker, Owned, Takeover, TakeoverError
 from streams.worker.task import FoldEngine, HandoverError, Limits, Refusing, Task
 from streams.worker.transport import ChunkApp
 from streams.worker.watchdog import Watchdog
@@ -103,7 +103,9 @@ class Worker:
         self._began_s = time.monotonic()
         self._told_ready = False
         self._watchdog = Watchdog(settings.stall_s)
-        self._takeover = Takeover(settings, INPUTS, self._progressed, check_crcs=check_crcs)
+        self._takeover = Takeover(
+            KafkaBroker(settings, check_crcs=check_crcs), settings.app_id, INPUTS, self._progressed
+        )
         self._app = ChunkApp(settings, self._committed, check_crcs=check_crcs)
         self._app.agent(self._app.chunks_of(INPUTS), name="chunks")(self._hand_out)
         self._app.on_partitions_revoked.connect(self._on_revoked, weak=False)

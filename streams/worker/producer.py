@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import ConnectionGroup
@@ -74,44 +74,77 @@ class Message(NamedTuple):
     timestamp_ms: int | None = None
 
 
-class Transactions:
-    """A transactional producer, for one owner of one transactional id. Made by `begin`, never reused after an
-    error."""
+class Placed(Protocol):
+    """Where the first message of a batch stands."""
 
-    def __init__(self, producer: AIOKafkaProducer, transactional_id: str, deadline_s: float) -> None:
-        self._producer = producer
+    @property
+    def offset(self) -> int: ...
+
+
+class Wire(Protocol):
+    """What a client library does for one producer of one transactional id; any call may fail with a `KafkaError`, or
+    never end.
+
+    `unanswered` is set, with what it was, by the first request of a transaction that got no answer, even where it was
+    sent again and answered then.
+    """
+
+    unanswered: "asyncio.Future[str]"
+
+    async def start(self) -> None:
+        """Fence every earlier producer of the id and settle what it left open."""
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions a topic has."""
+
+    async def begin(self) -> None:
+        """Open a transaction."""
+
+    async def send(
+        self, topic: str, partition: int, messages: Sequence[Message]
+    ) -> "list[tuple[asyncio.Future[Placed], int]]":
+        """Queue messages; for each batch of them the place it will get, and how many they are."""
+
+    async def commit(self) -> None:
+        """Wait until all that is queued was sent or was refused, and commit, whichever it was."""
+
+    async def abort(self) -> None:
+        """Abort the transaction."""
+
+    async def close(self) -> None:
+        """Let go of the connections at once, with whatever is under way."""
+
+
+class Transactions:
+    """Transactions of one owner of one transactional id, over a wire of its own. Made by `begin`, never reused after
+    an error."""
+
+    def __init__(self, wire: Wire, transactional_id: str, deadline_s: float) -> None:
+        self._wire = wire
         self._transactional_id = transactional_id
         self._deadline_s = deadline_s
-        self._doubt: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._doubt = wire.unanswered
         self._partitions: dict[str, int] = {}
         self._in_transaction = False
-        _watch(producer, self._doubt)
 
     @classmethod
     async def begin(cls, settings: Settings, transactional_id: str) -> "Transactions":
+        """`begin_over` a connection to Kafka."""
+        wire = KafkaWire(settings, transactional_id)
+        return await cls.begin_over(wire, transactional_id, settings.transaction_deadline_ms / 1000)
+
+    @classmethod
+    async def begin_over(cls, wire: Wire, transactional_id: str, deadline_s: float) -> "Transactions":
         """Fence every earlier producer of this id and settle what it left open.
 
         Raises:
             Ambiguous: not within the deadline.
             Refused: the broker does not let us.
         """
-        producer = AIOKafkaProducer(
-            **kafka_options(settings),
-            client_id=transactional_id,
-            transactional_id=transactional_id,
-            transaction_timeout_ms=settings.transaction_timeout_ms,
-            request_timeout_ms=settings.transaction_deadline_ms,
-            # aiokafka's lz4 is the slow kind (level 9): 20 times the time of zstd, most of it on commit records, which
-            # are compressed already.
-            compression_type="zstd",
-            max_batch_size=_BATCH_BYTES,
-            linger_ms=0,
-            retry_backoff_ms=50,
-        )
-        self = cls(producer, transactional_id, settings.transaction_deadline_ms / 1000)
+        self = cls(wire, transactional_id, deadline_s)
         try:
             async with asyncio.timeout(self._deadline_s):
-                await producer.start()
+                await wire.start()
         except BaseException as error:
             await self.close()
             if isinstance(error, TimeoutError | KafkaError):
@@ -123,7 +156,7 @@ class Transactions:
         """How many partitions a topic has."""
         count = self._partitions.get(topic)
         if count is None:
-            count = self._partitions[topic] = len(await self._producer.partitions_for(topic))
+            count = self._partitions[topic] = await self._wire.partitions(topic)
         return count
 
     async def commit(self, messages: Iterable[Message], last: Sequence[Message] = ()) -> list[int]:
@@ -150,17 +183,17 @@ class Transactions:
             await asyncio.wait({work}, timeout=_CLOSE_S)
 
     async def _commit(self, messages: Iterable[Message], last: Sequence[Message]) -> list[int]:
-        await self._producer.begin_transaction()
+        await self._wire.begin()
         self._in_transaction = True
         sent = await self._send(messages)
         ending = await self._send(last)
         await asyncio.gather(*(future for future, _ in sent))
         placed = await asyncio.gather(*(future for future, _ in ending))
-        await self._producer.commit_transaction()
+        await self._wire.commit()
         self._in_transaction = False
-        return [metadata.offset + n for metadata, (_, count) in zip(placed, ending, strict=True) for n in range(count)]
+        return [first.offset + n for first, (_, count) in zip(placed, ending, strict=True) for n in range(count)]
 
-    async def _send(self, messages: Iterable[Message]) -> list[tuple[asyncio.Future[Any], int]]:
+    async def _send(self, messages: Iterable[Message]) -> list[tuple[asyncio.Future[Placed], int]]:
         """Queue messages in batches; each future is that of a batch, with the number of messages in it."""
         by_place: defaultdict[tuple[str, int], list[Message]] = defaultdict(list)
         for message in messages:
@@ -168,16 +201,10 @@ class Transactions:
             if partition is None:
                 partition = _partition_of(message.key or b"", await self.partitions(message.topic))
             by_place[message.topic, partition].append(message)
-        sent = []
+        sent: list[tuple[asyncio.Future[Placed], int]] = []
         for (topic, partition), group in by_place.items():
-            batch = self._producer.create_batch()
-            for message in group:
-                if not _appended(batch, message):
-                    sent.append((await self._producer.send_batch(batch, topic, partition=partition), batch))
-                    batch = self._producer.create_batch()
-                    _appended(batch, message)
-            sent.append((await self._producer.send_batch(batch, topic, partition=partition), batch))
-        return [(future, batch.record_count()) for future, batch in sent]
+            sent += await self._wire.send(topic, partition, group)
+        return sent
 
     async def close(self) -> None:
         """Let go of the connections at once. A transaction left open is aborted where the broker still answers, so
@@ -185,17 +212,8 @@ class Transactions:
         if self._in_transaction and not self._doubt.done():
             with suppress(TimeoutError, KafkaError, AssertionError):
                 async with asyncio.timeout(_ABORT_S):
-                    await self._producer.abort_transaction()
-        # Not AIOKafkaProducer.stop(): it first flushes what can never be delivered.
-        self._producer._closed = True
-        with suppress(TimeoutError, KafkaError):
-            async with asyncio.timeout(_CLOSE_S):
-                await self._producer.client.close()
-                await self._producer._sender.close()
-        sender = self._producer._sender.sender_task
-        if sender is not None and sender.done() and not sender.cancelled():
-            # What it failed with has been told already; unasked, asyncio would tell it again with a stack.
-            sender.exception()
+                    await self._wire.abort()
+        await self._wire.close()
 
     def _judged(self, error: BaseException) -> TransactionError:
         chain: list[BaseException] = []
@@ -209,6 +227,67 @@ class Transactions:
         if any(isinstance(cause, _DEFINITE) for cause in chain):
             return Refused(what)
         return Ambiguous(what)
+
+
+class KafkaWire:
+    """`Wire` over aiokafka."""
+
+    def __init__(self, settings: Settings, transactional_id: str) -> None:
+        self.unanswered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.producer = AIOKafkaProducer(
+            **kafka_options(settings),
+            client_id=transactional_id,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=settings.transaction_timeout_ms,
+            request_timeout_ms=settings.transaction_deadline_ms,
+            # aiokafka's lz4 is the slow kind (level 9): 20 times the time of zstd, most of it on commit records, which
+            # are compressed already.
+            compression_type="zstd",
+            max_batch_size=_BATCH_BYTES,
+            linger_ms=0,
+            retry_backoff_ms=50,
+        )
+        _watch(self.producer, self.unanswered)
+
+    async def start(self) -> None:
+        await self.producer.start()
+
+    async def partitions(self, topic: str) -> int:
+        return len(await self.producer.partitions_for(topic))
+
+    async def begin(self) -> None:
+        await self.producer.begin_transaction()
+
+    async def send(
+        self, topic: str, partition: int, messages: Sequence[Message]
+    ) -> "list[tuple[asyncio.Future[Placed], int]]":
+        sent = []
+        batch = self.producer.create_batch()
+        for message in messages:
+            if not _appended(batch, message):
+                sent.append((await self.producer.send_batch(batch, topic, partition=partition), batch))
+                batch = self.producer.create_batch()
+                _appended(batch, message)
+        sent.append((await self.producer.send_batch(batch, topic, partition=partition), batch))
+        return [(future, batch.record_count()) for future, batch in sent]
+
+    async def commit(self) -> None:
+        await self.producer.commit_transaction()
+
+    async def abort(self) -> None:
+        await self.producer.abort_transaction()
+
+    async def close(self) -> None:
+        # Not AIOKafkaProducer.stop(): it first flushes what can never be delivered.
+        self.producer._closed = True
+        with suppress(TimeoutError, KafkaError):
+            async with asyncio.timeout(_CLOSE_S):
+                await self.producer.client.close()
+                await self.producer._sender.close()
+        sender = self.producer._sender.sender_task
+        if sender is not None and sender.done() and not sender.cancelled():
+            # What it failed with has been told already; unasked, asyncio would tell it again with a stack.
+            sender.exception()
 
 
 def _appended(batch: BatchBuilder, message: Message) -> bool:

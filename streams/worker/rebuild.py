@@ -19,7 +19,7 @@ from streams.store.contract import Change, Fenced
 from streams.store.redis_store import RedisStore, check_settings, open_redis
 from streams.worker.owners import OwnedError, refuse_owned
 from streams.worker.producer import Superseded
-from streams.worker.takeover import CommitLog, Takeover
+from streams.worker.takeover import CommitLog, KafkaBroker, Takeover
 from streams.worker.tasklogs import choose_tasks, open_log_consumer
 from streams.worker.topics import BrokerError
 
@@ -132,7 +132,7 @@ async def _rebuild(settings: Settings, redis: Redis, one: TaskRebuilt, advance: 
     began_s = time.monotonic()
     store = _Watched(redis, settings.app_id, one, advance)
     try:
-        owned = await Takeover(settings, INPUTS, lambda _: None).take(store, anew=True)
+        owned = await Takeover(KafkaBroker(settings), settings.app_id, INPUTS, lambda _: None).take(store, anew=True)
     except KafkaError as error:
         raise BrokerError(f"{settings.broker}: {type(error).__name__}: check that the broker is up") from error
     except (Superseded, Fenced):

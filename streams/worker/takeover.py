@@ -8,8 +8,8 @@ makes our next transaction fail, whoever claimed earlier is refused by the store
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -44,10 +44,63 @@ class Owned(NamedTuple):
     task: bytes | None
 
 
+class LogReader(Protocol):
+    """A consumer without a group that reads what is committed: what is needed of `AIOKafkaConsumer`."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def assign(self, partitions: list[TopicPartition]) -> None: ...
+
+    def seek(self, partition: TopicPartition, offset: int) -> None: ...
+
+    async def position(self, partition: TopicPartition) -> int: ...
+
+    async def getmany(self, *partitions: TopicPartition, timeout_ms: int) -> Mapping[TopicPartition, Sequence[Any]]: ...
+
+    async def beginning_offsets(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, int]: ...
+
+    async def end_offsets(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, int]: ...
+
+
+class Broker(Protocol):
+    """Where a take-over gets its connections from."""
+
+    async def transactions(self, transactional_id: str) -> Transactions:
+        """Begun: see `Transactions.begin`."""
+
+    def reader(self, client_id: str) -> LogReader:
+        """Not started yet."""
+
+
+class KafkaBroker:
+    """`Broker` over aiokafka; `check_crcs`: whether to check the checksums of what the broker sends."""
+
+    def __init__(self, settings: Settings, *, check_crcs: bool = True) -> None:
+        self._settings = settings
+        self._check_crcs = check_crcs
+
+    async def transactions(self, transactional_id: str) -> Transactions:
+        return await Transactions.begin(self._settings, transactional_id)
+
+    def reader(self, client_id: str) -> LogReader:
+        reader: LogReader = AIOKafkaConsumer(
+            **kafka_options(self._settings),
+            client_id=client_id,
+            isolation_level="read_committed",
+            auto_offset_reset="none",
+            enable_auto_commit=False,
+            check_crcs=self._check_crcs,
+            max_partition_fetch_bytes=8 * 1024 * 1024,
+        )
+        return reader
+
+
 class CommitLog:
     """One task's commit log, read with a consumer of its own (no group)."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, partition: int) -> None:
+    def __init__(self, consumer: LogReader, partition: int) -> None:
         self._consumer = consumer
         self._tp = TopicPartition(COMMITS, partition)
         self._consumer.assign([self._tp])
@@ -91,20 +144,18 @@ class CommitLog:
 
 
 class Takeover:
-    """How tasks are taken over: the settings, and where the inputs are read.
+    """How tasks are taken over.
 
     Args:
-        settings: names the transactional ids.
+        broker: where the logs are.
+        app_id: names the transactional ids.
         topics: every input topic.
         progressed: called whenever the take-over of a task has got on, so that nobody takes a long one for a stall.
-        check_crcs: whether to check the checksums of what the broker sends.
     """
 
-    def __init__(
-        self, settings: Settings, topics: Iterable[str], progressed: Callable[[int], None], *, check_crcs: bool = True
-    ) -> None:
-        self._settings = settings
-        self._check_crcs = check_crcs
+    def __init__(self, broker: Broker, app_id: str, topics: Iterable[str], progressed: Callable[[int], None]) -> None:
+        self._broker = broker
+        self._app_id = app_id
         self._topics = tuple(topics)
         self._progressed = progressed
 
@@ -116,16 +167,8 @@ class Takeover:
             Fenced, Foreign, TakeoverError, CommitLogError: the worker must stop.
         """
         partition = store.partition
-        producer = await Transactions.begin(self._settings, f"{self._settings.app_id}-{partition}")
-        consumer = AIOKafkaConsumer(
-            **kafka_options(self._settings),
-            client_id=f"{self._settings.app_id}-{partition}-takeover",
-            isolation_level="read_committed",
-            auto_offset_reset="none",
-            enable_auto_commit=False,
-            check_crcs=self._check_crcs,
-            max_partition_fetch_bytes=8 * 1024 * 1024,
-        )
+        producer = await self._broker.transactions(f"{self._app_id}-{partition}")
+        consumer = self._broker.reader(f"{self._app_id}-{partition}-takeover")
         try:
             await consumer.start()
             commits = CommitLog(consumer, partition)
@@ -207,7 +250,7 @@ class Takeover:
         return None, start
 
     async def _positions(
-        self, consumer: AIOKafkaConsumer, partition: int, committed: Mapping[str, Position]
+        self, consumer: LogReader, partition: int, committed: Mapping[str, Position]
     ) -> dict[str, Position]:
         """Where reading goes on in every input; a topic not read before is read from its start."""
         tps = {topic: TopicPartition(topic, partition) for topic in self._topics}

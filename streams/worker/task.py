@@ -127,6 +127,7 @@ class Task:
         take: takes the task over; called again after each end that leaves the outcome open. Its argument: whether
             to copy all of the commit log anew.
         failed: told of the exception that the worker must stop for.
+        monotonic_s: a clock that never goes back.
     """
 
     def __init__(
@@ -139,9 +140,11 @@ class Task:
         topics: Sequence[str],
         take: Callable[[bool], Awaitable[Owned]],
         failed: Callable[[BaseException], None],
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.partition = store.partition
-        self.progress_s = time.monotonic()
+        self._monotonic_s = monotonic_s
+        self.progress_s = monotonic_s()
         self.ready = False
         self._store = store
         self._engine = engine
@@ -247,7 +250,7 @@ class Task:
 
     async def _own(self) -> None:
         """Take the task over and start reading."""
-        began = time.monotonic()
+        began = self._monotonic_s()
         if not await self._inlet.is_member():
             raise IllegalStateError(f"task {self.partition}: the group does not count this worker in")
         self._owned = owned = await self._take(self._anew)
@@ -266,7 +269,7 @@ class Task:
         await self._inlet.seek(tps, self._session)
         self._inlet.open(tps)
         self.ready = True
-        self.progress_s = time.monotonic()
+        self.progress_s = self._monotonic_s()
         self._observer.taken_over(self.partition, self.progress_s - began, self._state)
         log.info(
             "task taken over", task=self.partition, fence=owned.claim.last, seconds=round(self.progress_s - began, 3)
@@ -319,7 +322,8 @@ class Task:
             waiting = sum(self._merge.buffered(topic) for topic in self._topics)
             timeout = None
             if waiting:
-                filling_since = filling_since or time.monotonic()
+                if filling_since is None:
+                    filling_since = self._monotonic_s()
                 timeout = self._worth_waiting(waiting, filling_since)
                 if timeout is None:
                     with self._timed("merge"):
@@ -335,7 +339,7 @@ class Task:
         sources = self._sources.values()
         if waiting >= self._limit or any(source.shut for source in sources) or all(s.read_to_end for s in sources):
             return None
-        left = since + self._limits.fill_s - time.monotonic()
+        left = since + self._limits.fill_s - self._monotonic_s()
         return left if left > 0 else None
 
     def _taken(self) -> list[Ordered]:
@@ -379,9 +383,9 @@ class Task:
                 )
             )
         with self._timed("fold"):
-            began = time.monotonic()
+            began = self._monotonic_s()
             folded = self._engine.fold(self._state, chunk, loaded.blobs, loaded.due, self._cases, loaded.failures)
-            self._adapt(time.monotonic() - began, folded.taken)
+            self._adapt(self._monotonic_s() - began, folded.taken)
         refused = counted(self._committed.record.refused, chunk, folded, self._limits.poison, self.partition)
         positions = self._positions_after(chunk, folded.taken)
         record = CommitRecord(
@@ -451,7 +455,7 @@ class Task:
             self._limit = min(self._limits.records, self._limit * 2)
 
     def _done(self, folded: Folded) -> None:
-        self.progress_s = time.monotonic()
+        self.progress_s = self._monotonic_s()
         self._refusals = 0
         self._pause_s = _PAUSE_LEAST_S
         for failure in folded.quarantined:

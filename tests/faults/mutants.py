@@ -50,12 +50,12 @@ def _no_awaited_sends() -> None:
     """A transaction is committed although a send in it failed."""
 
     async def commit(self: Transactions, messages: Any, last: Any) -> list[int]:
-        await self._producer.begin_transaction()
+        await self._wire.begin()
         self._in_transaction = True
         await self._send(messages)
         ending = await self._send(last)
         placed = [(await future, count) for future, count in ending]
-        await self._producer.commit_transaction()
+        await self._wire.commit()
         self._in_transaction = False
         return [metadata.offset + n for metadata, count in placed for n in range(count)]
 

@@ -20,7 +20,7 @@ from streams.store.memory import MemoryStore
 from streams.worker import rebuild as rebuilding
 from streams.worker.owners import OwnedError
 from streams.worker.rebuild import Rebuilt, plan, rebuild
-from streams.worker.takeover import Takeover
+from streams.worker.takeover import KafkaBroker, Takeover
 from streams.worker.tasklogs import TaskError
 from tests.integration.rig import Rig, expected, recording
 from tests.parts import wait_until
@@ -119,7 +119,9 @@ def overtake(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     async def interrupted(self: Any, fence: int, from_applied: int | None, change: Change) -> None:
         await apply(self, fence, from_applied, change)
         if self._told.commits == 2:
-            taken = await Takeover(settings, INPUTS, lambda _: None).take(MemoryStore(self.partition))
+            taken = await Takeover(KafkaBroker(settings), settings.app_id, INPUTS, lambda _: None).take(
+                MemoryStore(self.partition)
+            )
             await taken.producer.close()
             await self.claim(taken.claim.last, taken.claim.record.incarnation)
 

@@ -20,7 +20,7 @@ from streams.store.contract import Fenced, Foreign
 from streams.store.memory import MemoryStore
 from streams.worker.commitlog import CommitRecord, Committed, encode
 from streams.worker.producer import Ambiguous, Message, Refused, Superseded, Transactions
-from streams.worker.takeover import Owned, Takeover, TakeoverError
+from streams.worker.takeover import KafkaBroker, Owned, Takeover, TakeoverError
 from tests.integration.rig import Rig, recording
 from tests.parts.kafka import Kafka
 
@@ -141,7 +141,7 @@ async def test_a_transaction_has_one_deadline(kafka: Kafka, unique: str, monkeyp
     async def silent(*_: Any) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(producer._producer._sender, "_send_produce_req", silent)
+    monkeypatch.setattr(producer._wire.producer._sender, "_send_produce_req", silent)
     with pytest.raises(Ambiguous, match="within 1 s"):
         await producer.commit(said(unique, b"1"))
     await producer.close()
@@ -160,7 +160,7 @@ class Owners:
         self.rig = rig
         self.store = MemoryStore(0)
         self.progress: list[int] = []
-        self._takeover = Takeover(settings, INPUTS, self.progress.append)
+        self._takeover = Takeover(KafkaBroker(settings), settings.app_id, INPUTS, self.progress.append)
         self._owned: list[Owned] = []
 
     async def take(self, *, anew: bool = False) -> Owned:
@@ -252,8 +252,8 @@ async def test_the_last_commit_is_found_behind_many_aborted_ones(owners: Owners,
     await owned.producer.close()
     for _ in range(12):
         producer = await Transactions.begin(settings, f"{settings.app_id}-0")
-        await producer._producer.begin_transaction()
-        await producer._producer.send_and_wait(COMMITS, b"never", partition=0)
+        await producer._wire.begin()
+        await producer._wire.producer.send_and_wait(COMMITS, b"never", partition=0)
         producer._in_transaction = True
         await producer.close()
     assert (await owners.take()).claim.record.seq == last.record.seq + 1
