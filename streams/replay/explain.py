@@ -34,6 +34,7 @@ from streams.engine.state import Borrower, unpack
 from streams.policy.compiler import SUBTOTALS
 from streams.policy.model import LEVELS, Band
 from streams.replay.cycle import LocalTask, chunks
+from streams.replay.explained_people import PeopleShown, people
 from streams.replay.moment import iso_moment
 from streams.replay.outputs import PolicyUsed
 from streams.replay.recording import Recording, RecordingError
@@ -140,6 +141,7 @@ class Explained(Struct, frozen=True):
     features: dict[str, int | None]
     score: ScoreShown
     standing: StandingShown
+    people: PeopleShown
     decisions: list[msgspec.Raw]
     shadow_decisions: list[msgspec.Raw]
 
@@ -286,6 +288,7 @@ def _explained(
         features={feature.name: value for feature, value in zip(FEATURES, values, strict=True)},
         score=_score(values, judge),
         standing=_standing(borrower.standing, task.engine.judge_by(borrower.standing.judged_by)),
+        people=people(borrower.standing.oversight, borrower.facts.directions, as_of_ms, zone),
         decisions=decisions,
         shadow_decisions=shadow_decisions,
     )

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from streams.engine.features import FEATURE_INDEX, FEATURES
 from streams.replay.explain import ClassificationShown, Explained, LoanShown
+from streams.replay.explained_people import in_words
 from streams.replay.moment import iso_moment
 
 _FRACTION_DIGITS = {
@@ -45,6 +46,7 @@ def _heading(found: Explained) -> list[RenderableType]:
     ]
     if standing.limit_minor is not None and standing.currency is not None:
         lines.append(f"limit: {money(standing.limit_minor, standing.currency)}, {standing.limit_status}")
+    lines += in_words(found.people)
     return [Text(lines[0], style="bold"), *(Text(line) for line in lines[1:])]
 
 

@@ -1,6 +1,7 @@
 """How many zeroings and listings an hour lets through, and that it does not depend on where a chunk ends."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,8 +13,9 @@ from streams.engine.breaker import HOUR_MS, Granted, grant, share_of
 from streams.engine.fold import Engine
 from streams.engine.order import LogRecord
 from streams.policy import model
-from streams.policy.loader import load
+from streams.policy.loader import body, load
 from streams.replay.cycle import LocalTask
+from streams.replay.explain import explain
 from tests.engine.test_blacklist import nobody_pays
 from tests.replay.tape import Tape
 
@@ -94,3 +96,17 @@ def test_a_task_grants_its_own_share() -> None:
     ]
     told = fold(tape, 5, 1_000, partitions=3)
     assert len([event for event in told if event["type"] == "limit_zeroed"]) == 2
+
+
+def test_explain_tells_of_each_borrower_what_the_replay_of_all_did(tmp_path: Path) -> None:
+    recording = many().write(tmp_path / "tape.jsonl")
+    file = tmp_path / "policy.json"
+    file.write_text(body(policy(4)))
+    told = fold(many(), 4, 1_000)
+    for borrower in BORROWERS:
+        found = explain(recording, borrower, policy=str(file))
+        decided = [json.loads(bytes(raw)) for raw in found.decisions]
+        assert [event for event in decided if "borrower_id" in event] == [
+            event for event in told if event.get("borrower_id") == borrower
+        ]
+        assert found.people.listed == any("subject_token" in event for event in decided)
