@@ -124,16 +124,20 @@ def take(rules: Limits, limit: Limit, due: Due, view: View, emitter: Emitter, re
     """Take a step whose conditions hold."""
     step = due.step
     to_minor = limit.minor * step.keep_bp // 10_000
-    draws: Any = UNSET
-    if step.draws_max_30d is not None and step.draws_min_gap_h is not None:
-        draws = outbound.Draws(max_30d=step.draws_max_30d, min_gap_h=step.draws_min_gap_h)
     base_minor = limit.base_minor if limit.rung else limit.minor
     stages = stages_ahead(rules, base_minor, to_minor, 0)
     decide(
         limit, due.rung, to_minor, EVENT_OF_STATUS[step.status], step.reason,
         [ground_of(condition, view, LEVELS.index) for condition in due.held], view, emitter,
-        draws=draws, **reasoner.restriction(view, step, due.held, stages),
+        draws=_draws(step), **reasoner.restriction(view, step, due.held, stages),
     )  # fmt: skip
+
+
+def _draws(step: LimitStep) -> Any:
+    """How many draws a step allows, and how far apart; unset where it does not say."""
+    if step.draws_max_30d is None or step.draws_min_gap_h is None:
+        return UNSET
+    return outbound.Draws(max_30d=step.draws_max_30d, min_gap_h=step.draws_min_gap_h)
 
 
 def decide(
@@ -297,6 +301,9 @@ def lift(
             stage = decision.previous_stage
     ahead = stages_ahead(rules, limit.base_minor, to_minor, 0)
     fields = reasoner.way_back(view, rung, 0, ahead) | fields
+    for step in rules.steps_of(view.segment):
+        if step.status == status_of(rung):
+            fields["draws"] = _draws(step)
     _move(limit, rung, to_minor, view, emitter, outbound.LimitRestored, **fields)
     limit.since_ms, limit.since_day, limit.stage = since_ms, since_day, stage
     return decision
@@ -312,6 +319,8 @@ def set_by_hand(
             limit, max(limit.rung, DECREASED), minor, outbound.LimitDecreased, MANUAL, [Ground(other=True)], view,
             emitter, reasons=reasons, recovery=recovery,
         )  # fmt: skip
+        return
+    if minor == 0 and limit.rung == ZEROED:
         return
     whole = limit.rung == 0 or minor >= limit.base_minor
     rung = 0 if whole else min(limit.rung, DECREASED)
