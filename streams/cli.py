@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from streams.cli_dlq import dlq_group
 from streams.cli_policy import policy_group
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def _group(name: str, text: str) -> typer.Typer:
 topics = _group("topics", "Create the Kafka topics, or check those that are there.")
 config = _group("config", "The settings in force.")
 app.add_typer(policy_group, name="policy")
+app.add_typer(dlq_group, name="dlq")
 schemas_group = _group("schemas", "JSON Schema and AsyncAPI of every message.")
 import_group = _group("import", "Turn real data into a recording.")
 
