@@ -233,25 +233,30 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.mark.long
-@pytest.mark.timeout(400)
-def test_the_brokers_disk_is_full(make_stage: MakeStage, small_disk: Path) -> None:
-    """The broker ends by itself; with room again and started again it has lost nothing that was committed."""
+@pytest.fixture
+def confined(small_disk: Path) -> Iterator[Cluster]:
+    """A node that stores on the small disk."""
     cluster = Cluster(settings={"log.dirs": str(small_disk / "data")})
     try:
         cluster.start()
-        stage = under_way(make_stage, cluster, 0.15)
-        filler = small_disk / "filler"
-        with filler.open("wb") as sink, contextlib.suppress(OSError):
-            while True:
-                sink.write(bytes(1 << 16))
-                sink.flush()
-        stage.tell("the disk is full")
-        stage.wait_for(lambda: cluster.pid is None, "the broker ends", 60)
-        filler.unlink()
-        cluster.nodes[0].kill()
-        cluster.start()
-        stage.finish(timeout_s=120)
-        stage.close()
+        yield cluster
     finally:
         cluster.close()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_the_brokers_disk_is_full(small_disk: Path, confined: Cluster, make_stage: MakeStage) -> None:
+    """The broker ends by itself; with room again and started again it has lost nothing that was committed."""
+    stage = under_way(make_stage, confined, 0.15)
+    filler = small_disk / "filler"
+    with filler.open("wb") as sink, contextlib.suppress(OSError):
+        while True:
+            sink.write(bytes(1 << 16))
+            sink.flush()
+    stage.tell("the disk is full")
+    stage.wait_for(lambda: confined.pid is None, "the broker ends", 60)
+    filler.unlink()
+    confined.nodes[0].kill()
+    confined.start()
+    stage.finish()

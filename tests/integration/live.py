@@ -191,6 +191,8 @@ def reader(bootstrap: str) -> Consumer:
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            # Where brokers are killed it would tell each attempt to reach them.
+            "log_level": 0,
         }
     )
 
