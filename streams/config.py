@@ -62,6 +62,12 @@ class Settings(BaseSettings):
         50_000, description="whose opened state is kept in memory, about 25 kB each"
     )
     chunk_ms: Annotated[int, Field(ge=0, le=5_000)] = Field(150, description="how long a chunk may fill under load")
+    snapshot_bytes: Annotated[int, Field(ge=1_024, le=8 * 1024 * 1024)] = Field(
+        65_536, description="of unchanged states that each commit carries besides, so that old commits can go"
+    )
+    log_keep_days: Annotated[float, Field(ge=0, le=36_500)] = Field(
+        7.0, description="how long commits stay at least, for audits and recordings; erased borrowers, too"
+    )
     transaction_timeout_ms: Annotated[int, Field(ge=2_000, le=900_000)] = Field(
         60_000, description="after which the broker aborts; its transaction.max.timeout.ms must allow it"
     )

@@ -115,7 +115,8 @@ class Folded(Struct):
     wake-up (None: none any more), only where it changed. `taken` is how many records of the chunk were folded (fewer
     than given only where a tick has more wake-ups than one fold may fire, or an incident came). `counts` counts records
     by (topic, outcome). `failures` are entries new in the index of failures; those before `failures_from` are dropped.
-    `quarantined` has one failure for each borrower put in quarantine.
+    `quarantined` has one failure for each borrower put in quarantine. `erased` are borrowers whose state from before goes;
+    who came again afterwards is also in `changed`.
     """
 
     task: TaskState
@@ -128,3 +129,4 @@ class Folded(Struct):
     quarantined: list[Failure] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     failures_from: str | None = None
+    erased: list[str] = field(default_factory=list)

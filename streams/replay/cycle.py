@@ -62,7 +62,15 @@ class LocalTask:
 
     def _pass(self, chunk: Sequence[Ordered]) -> Folded:
         folded, due = self.fold_once(chunk)
-        self.keep(folded.changed, folded.wakes, folded.task, due, folded.failures, folded.failures_from)
+        self.keep(
+            folded.changed,
+            folded.wakes,
+            folded.task,
+            due,
+            folded.failures,
+            folded.failures_from,
+            folded.erased,
+        )
         return folded
 
     def fold_once(self, chunk: Sequence[Ordered]) -> tuple[Folded, list[Wake]]:
@@ -87,8 +95,13 @@ class LocalTask:
         due: Sequence[Wake] = (),
         failures: Sequence[str] = (),
         failures_from: str | None = None,
+        erased: Sequence[str] = (),
     ) -> None:
         """Take over what a pass has changed, or what is said to have changed instead (see `reopen`)."""
+        for name in erased:
+            self._states.pop(name, None)
+            self._failures.forget(name)
+            self._wake(name, None)
         self._states.update(changed)
         self._failures.change(failures, failures_from)
         for name, moment in wakes.items():

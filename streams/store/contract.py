@@ -17,10 +17,12 @@ from msgspec import Struct, field
 
 from streams.engine.chunk import Span, Wake
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the layout of a task's state in the store."""
 LOOK_STATES = 1_000
 """Most borrowers in one `look`."""
+ROLL_FAILURES = 500
+"""Most entries of the index of failures in one `roll`."""
 
 
 class StoreError(Exception):
@@ -76,7 +78,9 @@ class Change(Struct, frozen=True):
     `to_applied` is its offset in the commit log (of its last part), `read_from` that of its first part. `changed`
     maps a borrower to its packed state, `wakes` a borrower to its next wake-up in epoch ms (None: none any more);
     both hold only what changed. `task` is the packed task state, None where the commit leaves it as it was (a claim).
-    `failures` are new entries of the index of failures; those that sort before `failures_from` are dropped.
+    `failures` are new entries of the index of failures; those that sort before `failures_from` are dropped. `erased` are
+    borrowers whose state goes, and with it their wake-up and their failures, before all else: who came again afterwards
+    is in `changed`, too.
     """
 
     to_applied: int
@@ -86,6 +90,7 @@ class Change(Struct, frozen=True):
     task: bytes | None = None
     failures: Sequence[str] = ()
     failures_from: str | None = None
+    erased: Sequence[str] = ()
 
 
 class Loaded(Struct, frozen=True):
@@ -107,6 +112,16 @@ class Looked(Struct, frozen=True):
     states: dict[str, bytes | None]
     wakes: dict[str, int | None]
     wake_count: int
+
+
+class Rolled(Struct, frozen=True):
+    """Answer of `roll`: states and next wake-ups (None: none), how many borrowers wait for a later call, how many have a
+    state at all, and entries of the index of failures."""
+
+    states: dict[str, tuple[bytes, int | None]]
+    left: int
+    total: int
+    failures: list[str] = field(default_factory=list)
 
 
 class Store(Protocol):
@@ -161,6 +176,17 @@ class Store(Protocol):
         Raises:
             Fenced: a later claim is held.
             Stale: this claim is not known.
+        """
+
+    async def roll(
+        self, fence: int, applied: int, until: int, most_bytes: int, failures_after: str | None = None
+    ) -> Rolled:
+        """The borrowers whose states were copied longest ago, from commits at or before the offset `until`; about
+        `most_bytes` of them, but one at least. And the first `ROLL_FAILURES` entries of the index of failures behind
+        `failures_after` (None: none). Raises as `load` does.
+
+        Raises:
+            Corrupted: a state that should be there is not.
         """
 
     async def look(self, fence: int, applied: int, borrowers: Sequence[str]) -> Looked:

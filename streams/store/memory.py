@@ -2,10 +2,22 @@
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import AsyncIterator, Sequence
+from itertools import takewhile
 
 from streams.engine.chunk import Span, Wake
 from streams.engine.incidents import borrower_of
-from streams.store.contract import SCHEMA, Change, Fenced, Foreign, Loaded, Looked, Meta, Stale
+from streams.store.contract import (
+    ROLL_FAILURES,
+    SCHEMA,
+    Change,
+    Fenced,
+    Foreign,
+    Loaded,
+    Looked,
+    Meta,
+    Rolled,
+    Stale,
+)
 
 
 class FailureIndex:
@@ -22,6 +34,14 @@ class FailureIndex:
                 entries.insert(at, entry)
         if first is not None:
             del entries[: bisect_left(entries, first)]
+
+    def forget(self, borrower: str) -> None:
+        self._entries = [entry for entry in self._entries if borrower_of(entry) != borrower]
+
+    def behind(self, after: str, limit: int) -> list[str]:
+        """The first entries behind one."""
+        start = bisect_right(self._entries, after)
+        return self._entries[start : start + limit]
 
     def within(self, span: Span, limit: int) -> list[str]:
         """The first entries strictly between the two."""
@@ -44,6 +64,8 @@ class MemoryStore:
         self._wakes: list[Wake] = []
         self._failures = FailureIndex()
         self._task: bytes | None = None
+        # By the offset of the commit they were copied from: whoever is written again goes to the end.
+        self._written: dict[str, int] = {}
 
     @property
     def partition(self) -> int:
@@ -68,7 +90,15 @@ class MemoryStore:
             return
         if held.applied != from_applied:
             raise Stale(self._partition, from_applied, held.applied)
+        for borrower in change.erased:
+            self._states.pop(borrower, None)
+            self._written.pop(borrower, None)
+            self._failures.forget(borrower)
+            self._wake(borrower, None)
         self._states.update(change.changed)
+        for borrower in change.changed:
+            self._written.pop(borrower, None)
+            self._written[borrower] = change.to_applied
         for borrower, moment in change.wakes.items():
             self._wake(borrower, moment)
         self._failures.change(change.failures, change.failures_from)
@@ -98,6 +128,21 @@ class MemoryStore:
     async def task_blob(self, fence: int, applied: int) -> bytes | None:
         self._check_at(fence, applied)
         return self._task
+
+    async def roll(
+        self, fence: int, applied: int, until: int, most_bytes: int, failures_after: str | None = None
+    ) -> Rolled:
+        self._check_at(fence, applied)
+        waiting = list(takewhile(lambda name: self._written[name] <= until, self._written))
+        states: dict[str, tuple[bytes, int | None]] = {}
+        size = 0
+        for name in waiting:
+            if size >= most_bytes:
+                break
+            states[name] = self._states[name], self._moments.get(name)
+            size += len(self._states[name])
+        failures = [] if failures_after is None else self._failures.behind(failures_after, ROLL_FAILURES)
+        return Rolled(states, len(waiting) - len(states), len(self._written), failures)
 
     async def look(self, fence: int, applied: int, borrowers: Sequence[str]) -> Looked:
         self._check_at(fence, applied)

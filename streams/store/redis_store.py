@@ -2,7 +2,8 @@
 
 Keys, all under the hash tag `{app:partition}`, so that every script stays on one node of a cluster: `:meta` (hash),
 `:task` and `:b:<borrower>` (packed states, sealed), `:wakes` (sorted set of borrowers by moment), `:failures` (sorted
-set of index entries, all of score 0), `:known` (set of the keys of all states, so that one that vanishes is missed).
+set of index entries, all of score 0), `:known` (set of the keys of all states, so that one that vanishes is missed),
+`:written` (sorted set of borrowers by the commit their state was copied from).
 None expires.
 
 A commit is one script as long as its states stay within `PART_BYTES`; a larger one is cut, so that no script holds
@@ -38,6 +39,7 @@ from streams.config import Settings
 from streams.engine.chunk import Span, Wake
 from streams.engine.incidents import borrower_of
 from streams.store.contract import (
+    ROLL_FAILURES,
     SCHEMA,
     Change,
     Corrupted,
@@ -46,6 +48,7 @@ from streams.store.contract import (
     Loaded,
     Looked,
     Meta,
+    Rolled,
     Stale,
     StoreError,
     Unavailable,
@@ -56,12 +59,11 @@ PART_BYTES = 8 * 1024 * 1024
 PART_STATES = 8_000
 """Most bytes and states that one script copies or reads: about 30 ms of Redis' time."""
 _WIPE_KEYS = 1_000
+_ROLL_STATES = 500
 _RETRIES = 3
 _OLDEST = (7, 0)
 
-_SCRIPTS = {
-    name: (Path(__file__).parent / f"{name}.lua").read_text() for name in ("claim", "apply", "load", "look", "wipe")
-}
+_SCRIPTS = {file.stem: file.read_text() for file in Path(__file__).parent.glob("*.lua")}
 
 _REBUILD = "wipe it and copy it again from the commit log"
 _CHOOSE = "choose another app_id or Redis database, or delete the application's keys"
@@ -179,6 +181,7 @@ class RedisStore:
         self._wakes = f"{tag}:wakes"
         self._failures = f"{tag}:failures"
         self._known = f"{tag}:known"
+        self._written = f"{tag}:written"
         self._prefix = f"{tag}:b:"
         self._scripts = {name: redis.register_script(source) for name, source in _SCRIPTS.items()}
 
@@ -198,12 +201,13 @@ class RedisStore:
         return await self.meta()
 
     async def apply(self, fence: int, from_applied: int | None, change: Change) -> None:
-        states = [(self._prefix + name, seal(name, state)) for name, state in change.changed.items()]
+        states = [(self._prefix + name, b"") for name in change.erased]
+        states += [(self._prefix + name, seal(name, state)) for name, state in change.changed.items()]
         parts = list(_cut(states))
         before = "" if from_applied is None else from_applied
         for number, part in enumerate(parts, start=1):
             more = number < len(parts)
-            dropped, moments = ([], []) if more else _split(change.wakes)
+            dropped, moments = ([], []) if more else _split(change.wakes, change.erased)
             failures = () if more else change.failures
             await self._run(
                 "apply",
@@ -263,6 +267,25 @@ class RedisStore:
         _, states, *_ = await self._run("load", fence, applied, keys, [fence, applied, "", 0, self._prefix, "", ""])
         return self._unseal([""], states)[""]
 
+    async def roll(
+        self, fence: int, applied: int, until: int, most_bytes: int, failures_after: str | None = None
+    ) -> Rolled:
+        behind = "" if failures_after is None else f"({failures_after}" if failures_after else "-"
+        _, names, states, moments, left, total, failures = await self._run(
+            "roll",
+            fence,
+            applied,
+            [self._meta, self._wakes, self._failures, self._written],
+            [fence, applied, until, most_bytes, _ROLL_STATES, self._prefix, behind, ROLL_FAILURES],
+        )
+        borrowers = [name.decode() for name in names]
+        found: dict[str, tuple[bytes, int | None]] = {}
+        for (name, state), moment in zip(self._unseal(borrowers, states).items(), moments, strict=True):
+            if state is None:
+                raise Corrupted(f"task {self._partition}: a state is gone from Redis: {_REBUILD}")
+            found[name] = state, _number(moment)
+        return Rolled(found, left, total, [entry.decode() for entry in failures])
+
     async def look(self, fence: int, applied: int, borrowers: Sequence[str]) -> Looked:
         keys = [self._meta, self._wakes, *(self._prefix + name for name in borrowers)]
         _, states, moments, count = await self._run("look", fence, applied, keys, [fence, applied, *borrowers])
@@ -270,7 +293,7 @@ class RedisStore:
         return Looked(self._unseal(borrowers, states), wakes, count)
 
     async def wipe(self, fence: int) -> None:
-        batch = [self._task, self._wakes, self._failures, self._known]
+        batch = [self._task, self._wakes, self._failures, self._known, self._written]
         with self._reported():
             async for key in self._redis.scan_iter(match=f"{self._prefix}*", count=_WIPE_KEYS):
                 batch.append(key)
@@ -326,9 +349,9 @@ def _cut(states: Sequence[tuple[str, bytes]]) -> Iterator[Sequence[tuple[str, by
     yield states[start:]
 
 
-def _split(wakes: Mapping[str, int | None]) -> tuple[list[str], list[str | int]]:
+def _split(wakes: Mapping[str, int | None], erased: Sequence[str]) -> tuple[list[str], list[str | int]]:
     """Borrowers whose wake-up is dropped, and (moment, borrower, ...) of those set."""
-    dropped: list[str] = []
+    dropped: list[str] = list(erased)
     moments: list[str | int] = []
     for borrower, moment in wakes.items():
         if moment is None:

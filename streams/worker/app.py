@@ -37,6 +37,7 @@ from streams.worker.refusals import Poisoned, PoisonLimit
 from streams.worker.takeover import KafkaBroker, Owned, Takeover, TakeoverError
 from streams.worker.task import FoldEngine, HandoverError, Limits, Refusing, Task
 from streams.worker.transport import ChunkApp
+from streams.worker.trim import Trimmer
 from streams.worker.watchdog import Watchdog
 
 FAILED_EXIT = 1
@@ -117,7 +118,8 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.end, 0)
         self._watchdog.start()
-        background = [asyncio.create_task(self._beat()), asyncio.create_task(self._watch_lag())]
+        trimmer = Trimmer(self._settings, lambda: {task.partition: task.spare_before for task in self._tasks.values()})
+        background = [asyncio.create_task(work) for work in (self._beat(), self._watch_lag(), trimmer.run(self._fail))]
         starting = asyncio.ensure_future(self._app.start())
         try:
             await asyncio.wait({starting, self._ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -165,7 +167,9 @@ class Worker:
         self._observer.assigned(numbers)
         cases = self._settings.cached_borrowers // max(len(numbers), 1)
         chosen = self._settings
-        limits = Limits(chosen.chunk_records, chosen.chunk_ms / 1000, cases, PoisonLimit.of(chosen))
+        limits = Limits(
+            chosen.chunk_records, chosen.chunk_ms / 1000, cases, PoisonLimit.of(chosen), chosen.snapshot_bytes
+        )
         for number in numbers:
             store = self._store_of(number)
             task = self._tasks[number] = Task(

@@ -39,6 +39,24 @@ Position = tuple[int, int]
 """(next offset to read, order time in epoch ms the topic had reached before it)."""
 
 
+Carried = tuple[bytes, int | None]
+"""(packed state, next wake-up in epoch ms or None)"""
+
+
+class Roll(Struct, frozen=True, array_like=True):
+    """How far the rolling snapshot of a task is.
+
+    Every borrower's state stands in the log behind the offset `whole_after` (-1: nothing may be missing). The round
+    under way carries on those that stand at or before the offset `after`, and the entries of the index of failures
+    behind `failures_after` (None: it is through with them). `borrowers` counts those who have a state.
+    """
+
+    after: int = -1
+    whole_after: int = -1
+    borrowers: int = 0
+    failures_after: str | None = ""
+
+
 class CommitLogError(Exception):
     """A commit log that cannot be read: one line with task and offset."""
 
@@ -50,7 +68,9 @@ class CommitRecord(Struct, frozen=True, array_like=True):
     every later record. `positions` maps each input topic to where reading goes on. All that follows is as in
     `streams.store.contract.Change`; `task` None leaves it as it was. A claim repeats the positions of the record
     before it, so that the newest record always tells them; likewise `refused`, what was refused lately (see
-    `streams.worker.refusals`).
+    `streams.worker.refusals`), and `roll`, how far the rolling snapshot is. `carried` are states and next wake-ups of
+    borrowers that have not changed, `carried_failures` old entries of the index of failures: what the snapshot carries
+    on (see `streams.worker.roll`).
     """
 
     kind: Kind
@@ -63,10 +83,25 @@ class CommitRecord(Struct, frozen=True, array_like=True):
     refused: dict[str, tuple[int, int]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     failures_from: str | None = None
+    carried: dict[str, Carried] = field(default_factory=dict)
+    carried_failures: list[str] = field(default_factory=list)
+    erased: list[str] = field(default_factory=list)
+    roll: Roll = Roll()
+
+    @property
+    def states(self) -> dict[str, bytes]:
+        """Every state in it, changed or not."""
+        return {name: state for name, (state, _) in self.carried.items()} | self.changed
+
+    @property
+    def moments(self) -> dict[str, int | None]:
+        """The next wake-up of everybody in it whose wake-up may have to be set."""
+        return {name: moment for name, (_, moment) in self.carried.items()} | self.wakes
 
     def change(self, first: int, last: int) -> Change:
         """What a store copies of this record, whose parts stand at the offsets `first` to `last`."""
-        return Change(last, first, self.changed, self.wakes, self.task, self.failures, self.failures_from)
+        failures = self.carried_failures + self.failures
+        return Change(last, first, self.states, self.moments, self.task, failures, self.failures_from, self.erased)
 
 
 class Encoded(Struct, frozen=True):
@@ -102,6 +137,10 @@ class _Body(Struct, array_like=True):
     refused: dict[str, tuple[int, int]] = field(default_factory=dict)
     failures: list[str] = []
     failures_from: str | None = None
+    carried: dict[str, Carried] = field(default_factory=dict)
+    carried_failures: list[str] = []
+    erased: list[str] = field(default_factory=list)
+    roll: Roll = Roll()
 
 
 class _Head(NamedTuple):
@@ -218,6 +257,7 @@ class Reader:
             raise self._error(offset, f"the content cannot be read ({type(error).__name__})") from error
         try:
             changed = {name: unseal(name, sealed) for name, sealed in body.changed.items()}
+            carried = {name: (unseal(name, sealed), moment) for name, (sealed, moment) in body.carried.items()}
             task = None if body.task is None else unseal("", body.task)
         except BrokenSeal:
             raise self._error(offset, "a state in it does not match its checksum") from None
@@ -232,6 +272,10 @@ class Reader:
             body.refused,
             body.failures,
             body.failures_from,
+            carried,
+            body.carried_failures,
+            body.erased,
+            body.roll,
         )
 
     def _error(self, offset: int, what: str) -> CommitLogError:
@@ -249,6 +293,10 @@ def _pack(record: CommitRecord) -> bytes:
         record.refused,
         record.failures,
         record.failures_from,
+        {name: (seal(name, state), moment) for name, (state, moment) in record.carried.items()},
+        record.carried_failures,
+        record.erased,
+        record.roll,
     )
     return bytes(cramjam.zstd.compress(_body_encoder.encode(body), level=1))
 

@@ -196,7 +196,12 @@ class Takeover:
         else:
             before = last.record
             record = CommitRecord(
-                "claim", before.seq + 1, before.incarnation, positions=before.positions, refused=before.refused
+                "claim",
+                before.seq + 1,
+                before.incarnation,
+                positions=before.positions,
+                refused=before.refused,
+                roll=before.roll,
             )
             previous = last.digest
         encoded = encode(record, previous)
@@ -212,9 +217,10 @@ class Takeover:
         start, _ = await commits.reach()
         applied, first = await self._from_where(store, meta, fence, start, anew)
         expected = _FIRST_SEQ if applied is None else None
+        from_start = applied is None
         copied, told = 0, time.monotonic()
         async for committed in commits.records(first, fence + 1):
-            if expected is not None and committed.record.seq != expected:
+            if expected is not None and committed.record.seq != expected and start > claim.record.roll.whole_after + 1:
                 raise TakeoverError(
                     f"task {commits.partition}: the store has to be copied from the start, but the commit log begins "
                     f"at commit {committed.record.seq}: restore the older part of the topic, or a backup of the store"
@@ -233,6 +239,17 @@ class Takeover:
             raise TakeoverError(
                 f"task {commits.partition}: its commit log ends before our own claim at offset {fence}: another "
                 "program deletes records there; stop it"
+            )
+        if from_start:
+            await self._check_whole(store, claim)
+
+    async def _check_whole(self, store: Store, claim: Committed) -> None:
+        """Nobody who was committed may be missing in a store copied from the start of the log."""
+        copied = (await store.roll(claim.last, claim.last, -1, 0)).total
+        if copied != claim.record.roll.borrowers:
+            raise TakeoverError(
+                f"task {store.partition}: the commit log gives {copied} borrowers where {claim.record.roll.borrowers} "
+                "were committed: it has lost records; restore it, or a backup of the store"
             )
 
     async def _from_where(self, store: Store, meta: Meta, fence: int, start: int, anew: bool) -> tuple[int | None, int]:

@@ -29,6 +29,7 @@ from streams.worker.deadletter import dead_letter_message
 from streams.worker.observer import Observer, Stage
 from streams.worker.producer import Ambiguous, Message, Refused
 from streams.worker.refusals import PoisonLimit, counted
+from streams.worker.roll import carried_on
 from streams.worker.takeover import Owned
 from streams.worker.transport import Fetched
 
@@ -96,12 +97,14 @@ class HandoverError(Exception):
 
 class Limits(NamedTuple):
     """`records` in one chunk at most, `fill_s` for how long one may wait to fill while a topic is behind, `cases` for
-    how many borrowers the opened state is kept between chunks, `poison` for how much may be refused."""
+    how many borrowers the opened state is kept between chunks, `poison` for how much may be refused,
+    `carry_bytes` for how much of the rolling snapshot one commit may carry."""
 
     records: int
     fill_s: float
     cases: int
     poison: PoisonLimit
+    carry_bytes: int = 65_536
 
 
 class _Source:
@@ -228,6 +231,11 @@ class Task:
     def positions(self) -> dict[TP, int]:
         """The next offset of each topic after the last commit."""
         return {TP(topic, self.partition): position for topic, (position, _) in self._positions.items()}
+
+    @property
+    def spare_before(self) -> int:
+        """The offset before which the commit log is not needed any more; 0 where that is not known."""
+        return self._committed.record.roll.whole_after + 1 if self.ready else 0
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -382,12 +390,17 @@ class Task:
                     needs.failures,
                 )
             )
+            at, roll = self._committed.last, self._committed.record.roll
+            rolled = await self._from_store(
+                lambda: self._store.roll(fence, at, roll.after, self._limits.carry_bytes, roll.failures_after)
+            )
         with self._timed("fold"):
             began = self._monotonic_s()
             folded = self._engine.fold(self._state, chunk, loaded.blobs, loaded.due, self._cases, loaded.failures)
             self._adapt(self._monotonic_s() - began, folded.taken)
         refused = counted(self._committed.record.refused, chunk, folded, self._limits.poison, self.partition)
         positions = self._positions_after(chunk, folded.taken)
+        carried = carried_on(self.partition, self._committed, rolled, folded, loaded.blobs)
         record = CommitRecord(
             "chunk",
             self._committed.record.seq + 1,
@@ -399,6 +412,10 @@ class Task:
             refused=dict(refused),
             failures=folded.failures,
             failures_from=folded.failures_from,
+            carried=carried.states,
+            carried_failures=carried.failures,
+            erased=folded.erased,
+            roll=carried.roll,
         )
         applied = self._committed.last
         with self._timed("commit"):

@@ -22,6 +22,7 @@ from streams.replay.audit.report import Audit, TaskAudit
 from streams.replay.audit.run import Range, audit
 from streams.replay.uci import import_uci
 from streams.store.seal import seal
+from streams.worker.trim import Trimmer
 from tests.integration.live import PARTITIONS, Live, in_order, written
 from tests.parts.kafka import Kafka
 from tests.parts.redis import OwnRedis
@@ -82,9 +83,23 @@ async def test_a_healthy_log_is_told_to_be_so_and_each_damage_is_seen(
 
     live._workers[0].send(signal.SIGTERM)
     assert live._workers[0].wait() == 0
+    await cut_and_compared(live)
     await published_otherwise(live, monkeypatch)
     await stored_otherwise(live)
     other_policy(live)
+
+
+async def cut_and_compared(live: Live) -> None:
+    """The log without what may be spared of it: what is left is audited, and what is not is told."""
+    commits = live.commit_logs.records[TASK]
+    spare = commits[-1].record.roll.whole_after + 1
+    assert spare > 3
+    await Trimmer(live.config.model_copy(update={"log_keep_days": 0.0}), lambda: {TASK: spare}).trim()
+    told = await audited(live.config)
+    assert kinds(told) == []
+    assert told.first is None or told.first > spare
+    assert told.stored is not None
+    assert told.notes[0].startswith(f"the commit log begins at offset {spare} (older commits have been deleted)")
 
 
 async def published_otherwise(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from streams.worker.owners import OwnedError
 from streams.worker.rebuild import Rebuilt, plan, rebuild
 from streams.worker.takeover import KafkaBroker, Takeover
 from streams.worker.tasklogs import TaskError
+from streams.worker.trim import Trimmer
 from tests.integration.rig import Rig, expected, recording
 from tests.parts import wait_until
 from tests.worker.echo import BAD
@@ -36,6 +37,13 @@ def stored(settings: Settings) -> dict[str, bytes]:
     with Redis.from_url(settings.redis_url.get_secret_value()) as client:
         keys = sorted(client.scan_iter(match=f"{{{settings.app_id}:*}}:b:*"))
         return {key.decode(): client.get(key) for key in keys}
+
+
+def places(settings: Settings) -> dict[str, list[tuple[bytes, float]]]:
+    """Where the store says that each state stands in the log, by key of the task."""
+    with Redis.from_url(settings.redis_url.get_secret_value()) as client:
+        keys = sorted(client.scan_iter(match=f"{{{settings.app_id}:*}}:written"))
+        return {key.decode(): client.zrange(key, 0, -1, withscores=True) for key in keys}
 
 
 def forget(settings: Settings) -> None:
@@ -62,17 +70,23 @@ async def test_a_rebuild_refuses_a_worker_and_survives_being_cut_off(
         await plan(settings, [2])
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0
-    whole = stored(settings)
+    whole, whole_places = stored(settings), places(settings)
 
+    # From what is left of a log that has been cut.
+    spare = {task: log[-1].record.roll.whole_after + 1 for task, log in enumerate(rig.commits())}
+    assert min(spare.values()) > 5
+    await Trimmer(settings.model_copy(update={"log_keep_days": 0.0}), lambda: spare).trim()
+    assert [log[0].first for log in rig.commits()] == list(spare.values())
     forget(settings)
     done = command("rebuild", "--json")
     assert done.returncode == 0, done.stderr
     assert [one["state"] for one in json.loads(done.stdout)["tasks"]] == ["rebuilt", "rebuilt"]
     assert stored(settings) == whole
+    assert places(settings) == whole_places
 
-    cut = await cut_off(settings, await plan(settings))
-    assert [one.state for one in cut.tasks] == ["partly", "left"]
-    assert cut.left == [0, 1]
+    begun = await cut_off(settings, await plan(settings))
+    assert [one.state for one in begun.tasks] == ["partly", "left"]
+    assert begun.left == [0, 1]
     assert len(stored(settings)) < len(whole)
 
     overtaken = await plan(settings)
@@ -100,25 +114,25 @@ def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 async def cut_off(settings: Settings, rebuilt: Rebuilt) -> Rebuilt:
-    """A rebuild that is cancelled after its third commit."""
+    """A rebuild that is cancelled after its second commit."""
 
-    def third(_: int) -> None:
-        if rebuilt.tasks[0].commits == 2:
+    def second(_: int) -> None:
+        if rebuilt.tasks[0].commits == 1:
             copying.cancel()
 
-    copying = asyncio.create_task(rebuild(settings, rebuilt, third))
+    copying = asyncio.create_task(rebuild(settings, rebuilt, second))
     await asyncio.wait({copying})
     assert copying.cancelled()
     return rebuilt
 
 
 def overtake(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a worker take the task over after the second commit of a rebuild."""
+    """Let a worker take the task over after the first commit of a rebuild."""
     apply = rebuilding._Watched.apply
 
     async def interrupted(self: Any, fence: int, from_applied: int | None, change: Change) -> None:
         await apply(self, fence, from_applied, change)
-        if self._told.commits == 2:
+        if self._told.commits == 1:
             taken = await Takeover(KafkaBroker(settings), settings.app_id, INPUTS, lambda _: None).take(
                 MemoryStore(self.partition)
             )

@@ -13,6 +13,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import EndTxnRequest
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as Place
+from msgspec import structs
 
 from schemas.topics import COMMITS, INPUTS
 from streams.config import Settings, load_settings
@@ -162,14 +163,16 @@ class Owners:
         self.progress: list[int] = []
         self._takeover = Takeover(KafkaBroker(settings), settings.app_id, INPUTS, self.progress.append)
         self._owned: list[Owned] = []
+        self._known: set[str] = set()
 
     async def take(self, *, anew: bool = False) -> Owned:
         owned = await self._takeover.take(self.store, anew=anew)
         self._owned.append(owned)
         return owned
 
-    async def commit(self, owned: Owned, last: Committed, **changed: bytes) -> Committed:
+    async def commit(self, owned: Owned, last: Committed, whole_after: int = -1, **changed: bytes) -> Committed:
         """One chunk, committed and not applied."""
+        self._known |= changed.keys()
         record = CommitRecord(
             "chunk",
             last.record.seq + 1,
@@ -177,6 +180,7 @@ class Owners:
             positions=dict.fromkeys(INPUTS, (2, 77)),
             changed=changed,
             task=b"task",
+            roll=structs.replace(last.record.roll, whole_after=whole_after, borrowers=len(self._known)),
         )
         encoded = encode(record, last.digest)
         parts = [Message(COMMITS, 0, None, value) for value in encoded.values]
@@ -279,6 +283,32 @@ async def test_a_commit_log_without_its_start_cannot_fill_an_empty_store(owners:
     assert (await owners.states(await owners.take(), "a")) == [b"1"]
     owners.store = MemoryStore(0)
     with pytest.raises(TakeoverError, match="begins at commit 3"):
+        await owners.take()
+
+
+async def test_a_commit_log_cut_by_its_leave_fills_an_empty_store(owners: Owners, kafka: Kafka) -> None:
+    owned = await owners.take()
+    one = await owners.commit(owned, owned.claim, a=b"1", b=b"1")
+    two = await owners.commit(owned, one, b=b"2")
+    last = await owners.commit(owned, two, whole_after=one.last, a=b"3" * 2_000_000)
+    await delete(kafka, COMMITS, one.last + 1)
+    owners.store = MemoryStore(0)
+    owned = await owners.take()
+    assert await owners.states(owned, "a", "b") == [b"3" * 2_000_000, b"2"]
+    assert owned.claim.record.roll == last.record.roll
+    # Not further: b would be missing.
+    await delete(kafka, COMMITS, two.last + 1)
+    owners.store = MemoryStore(0)
+    with pytest.raises(TakeoverError, match="begins at commit"):
+        await owners.take()
+
+
+async def test_a_borrower_that_the_log_has_lost_is_missed(owners: Owners) -> None:
+    owned = await owners.take()
+    owners._known.add("lost")
+    await owners.commit(owned, owned.claim, a=b"1")
+    owners.store = MemoryStore(0)
+    with pytest.raises(TakeoverError, match="gives 1 borrowers where 2 were committed"):
         await owners.take()
 
 

@@ -234,3 +234,45 @@ async def test_old_failures_are_dropped_and_a_wipe_forgets_them_all(store: Store
     await store.wipe(10)
     await store.apply(10, None, Change(13, 13))
     assert (await store.load(10, 13, [], None, 9, ("", "0000010|"))).failures == []
+
+
+async def test_a_roll_tells_those_first_whose_state_was_copied_longest_ago(store: Store) -> None:
+    await claimed(store)
+    await store.apply(10, 10, Change(11, 11, {name: name.encode() * 10 for name in "abcd"}, {"a": 7, "b": 8}))
+    await store.apply(10, 11, Change(12, 12, {"e": b"e" * 10, "b": b"B" * 10}))
+    rolled = await store.roll(10, 12, 11, 1_000)
+    assert rolled.states == {"a": (b"a" * 10, 7), "c": (b"c" * 10, None), "d": (b"d" * 10, None)}
+    assert (rolled.left, rolled.total, rolled.failures) == (0, 5, [])
+    few = await store.roll(10, 12, 12, 15)
+    assert (len(few.states), few.left) == (2, 3)
+    assert set(few.states) < {"a", "c", "d"}
+    assert (await store.roll(10, 12, 10, 1_000)).states == {}
+    # Carried on: what stood furthest back now stands in front.
+    await store.apply(10, 12, Change(13, 13, {name: name.encode() * 10 for name in "acd"}))
+    assert set((await store.roll(10, 13, 12, 1_000)).states) == {"b", "e"}
+    with pytest.raises(Stale):
+        await store.roll(10, 12, 11, 1_000)
+    await store.wipe(10)
+    await store.apply(10, None, Change(14, 14))
+    assert (await store.roll(10, 14, 14, 1_000)).total == 0
+
+
+async def test_an_erased_borrower_is_gone_with_all_there_is_of_it(store: Store) -> None:
+    await claimed(store)
+    failures = ["0000007|a", "0000007|b", "0000009|a", "0000009|b"]
+    await store.apply(10, 10, Change(11, 11, {"a": b"1", "b": b"2"}, {"a": 5, "b": 6}, failures=failures))
+    assert (await store.roll(10, 11, 0, 100, "")).failures == failures
+    assert (await store.roll(10, 11, 0, 100, "0000007|b")).failures == failures[2:]
+    await store.apply(10, 11, Change(12, 12, {"c": b"3"}, erased=["a", "never"]))
+    assert (await store.roll(10, 12, 0, 100, "")).failures == ["0000007|b", "0000009|b"]
+    loaded = await store.load(10, 12, ["a", "b", "c"], 100, 10)
+    assert loaded.blobs == {"a": None, "b": b"2", "c": b"3"}
+    assert loaded.due == [(6, "b")]
+    assert (await store.roll(10, 12, 12, 100)).total == 2
+    assert sorted([name async for name in store.borrowers()]) == ["b", "c"]
+    # Who comes again in the same commit begins anew.
+    await store.apply(10, 12, Change(13, 13, {"b": b"4"}, {"b": 9}, failures=["0000008|b"], erased=["b"]))
+    loaded = await store.load(10, 13, ["b"], 100, 10)
+    assert (loaded.blobs, loaded.due) == ({"b": b"4"}, [(9, "b")])
+    again = await store.roll(10, 13, 13, 100, "")
+    assert (set(again.states), again.total, again.failures) == ({"b", "c"}, 2, ["0000008|b"])

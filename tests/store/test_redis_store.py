@@ -31,7 +31,8 @@ async def test_all_keys_of_a_task_share_one_hash_tag_and_never_expire(
 ) -> None:
     keys = {key.decode() async for key in redis.scan_iter(match=f"*{unique}*")}
     tag = f"{{{unique}:3}}"
-    assert keys == {f"{tag}:{name}" for name in ("meta", "task", "wakes", "known", "b:anna", "b:bert")}
+    names = ("meta", "task", "wakes", "known", "written", "b:anna", "b:bert")
+    assert keys == {f"{tag}:{name}" for name in names}
     for key in keys:
         assert await redis.ttl(key) == -1
 
@@ -76,6 +77,14 @@ async def test_a_state_under_another_name_and_a_cut_one_are_found(store: RedisSt
         await store.task_blob(10, 10)
 
 
+async def test_a_state_that_is_gone_is_missed(store: RedisStore, redis: Redis, unique: str) -> None:
+    assert set((await store.roll(10, 10, 10, 1_000)).states) == {"anna", "bert"}
+    await redis.delete(f"{{{unique}:3}}:b:anna")
+    with pytest.raises(Corrupted, match="task 3: a state is gone") as caught:
+        await store.roll(10, 10, 10, 1_000)
+    assert "anna" not in str(caught.value)
+
+
 async def test_tasks_do_not_see_each_other(store: RedisStore, redis: Redis, unique: str) -> None:
     other = RedisStore(redis, unique, 4)
     await other.claim(99, LOG)
@@ -86,8 +95,8 @@ async def test_tasks_do_not_see_each_other(store: RedisStore, redis: Redis, uniq
 
 
 async def test_another_layout_is_refused(store: RedisStore, redis: Redis, unique: str) -> None:
-    await redis.hset(f"{{{unique}:3}}:meta", "schema", "2")
-    with pytest.raises(Foreign, match="layout 2"):
+    await redis.hset(f"{{{unique}:3}}:meta", "schema", "1")
+    with pytest.raises(Foreign, match="layout 1"):
         await store.claim(20, LOG)
 
 

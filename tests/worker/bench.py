@@ -92,7 +92,7 @@ class Inlet:
 class Bench:
     """One task and all around it. Inputs are fed by `feed`; whatever was fed is fetched again after a seek."""
 
-    def __init__(self, engine: FoldEngine, records: int = 100) -> None:
+    def __init__(self, engine: FoldEngine, records: int = 100, carry_bytes: int = 65_536) -> None:
         self.log = Log()
         self.store = ShakyStore()
         self.inlet = Inlet()
@@ -103,7 +103,7 @@ class Bench:
             engine,
             self.inlet,
             Silent(),
-            Limits(records, 0.0, 0, POISON),
+            Limits(records, 0.0, 0, POISON, carry_bytes),
             TOPICS,
             self._take,
             self.failures.append,
@@ -116,7 +116,14 @@ class Bench:
             record, previous = CommitRecord("claim", 1, "log"), ORIGIN
         else:
             before = last.record
-            record = CommitRecord("claim", before.seq + 1, "log", positions=before.positions, refused=before.refused)
+            record = CommitRecord(
+                "claim",
+                before.seq + 1,
+                "log",
+                positions=before.positions,
+                refused=before.refused,
+                roll=before.roll,
+            )
             previous = last.digest
         encoded = encode(record, previous)
         await self.log.commit((), [Message(COMMITS, PARTITION, None, value) for value in encoded.values])

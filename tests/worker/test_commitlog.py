@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streams.store.contract import Change
 from streams.worker import commitlog
-from streams.worker.commitlog import ORIGIN, CommitLogError, CommitRecord, Committed, Encoded, Reader, encode
+from streams.worker.commitlog import ORIGIN, CommitLogError, CommitRecord, Committed, Encoded, Reader, Roll, encode
 
 OVERHEAD = 100
 
@@ -25,6 +25,12 @@ records = st.builds(
     task=st.none() | st.binary(max_size=300),
     failures=st.lists(st.text(max_size=20), max_size=5),
     failures_from=st.none() | st.text(max_size=8),
+    carried=st.dictionaries(names, st.tuples(st.binary(max_size=300), st.none() | instants), max_size=3),
+    carried_failures=st.lists(st.text(max_size=20), max_size=5),
+    erased=st.lists(names, max_size=3),
+    roll=st.builds(
+        Roll, st.integers(-1, 2**62), st.integers(-1, 2**62), st.integers(0, 2**31), st.none() | st.text(max_size=9)
+    ),
 )
 
 
@@ -60,8 +66,11 @@ def test_a_record_comes_back_from_its_parts(record: CommitRecord, room: int, pre
     assert all(len(value) <= OVERHEAD + room for value in encoded.values)
     committed = read(Reader(2), encoded, at=40)
     assert committed == Committed(record, 40, 39 + len(encoded.values), encoded.digest)
+    states = {name: state for name, (state, _) in record.carried.items()} | record.changed
+    moments = {name: moment for name, (_, moment) in record.carried.items()} | record.wakes
+    failures = record.carried_failures + record.failures
     assert committed.change == Change(
-        committed.last, 40, record.changed, record.wakes, record.task, record.failures, record.failures_from
+        committed.last, 40, states, moments, record.task, failures, record.failures_from, record.erased
     )
 
 

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from schemas.topics import COMMITS, CONTROL, DLQ_SUFFIX, DLQS, INPUTS, OUTPUTS, TOPICS
 from streams.blacklist_keys import load_keys
 from streams.config import Settings
-from streams.engine.chunk import TaskState
+from streams.engine.chunk import TaskState, Wake
 from streams.engine.fold import Engine
 from streams.engine.order import Ordered
 from streams.engine.state import pack_task, unpack_task
@@ -151,18 +151,20 @@ class _TaskAudit:
         self._open_sweep_at_end = TaskState().sweep
         self._span_ms: tuple[int, int] | None = None
         self._written: dict[str, int] = {}
-        self._seen_start = False
+        self._log_start = 0
+        self._whole_from: int | None = None
         self._from_start = True
         self._skipped = 0
 
     async def run(self, advance: Advance) -> None:
         start, end = await self._commits.reach()
+        self._log_start = start
         self._input_starts = await self._inputs.starts()
         behind = await self._store_at(end)
         reached = start
         async for timed in self._commits.until(end):
-            self._check_start(timed)
             await self._take(timed)
+            self._begin_with(timed)
             advance(timed.committed.last + 1 - reached)
             reached = timed.committed.last + 1
             if timed.committed.last == behind and await self._store_rests(behind):
@@ -170,6 +172,12 @@ class _TaskAudit:
         last = self._commits.last
         if last is None:
             self._told.notes.append("the commit log is empty: no worker has owned this task")
+            return
+        if self._whole_from is None:
+            self._told.notes.append(
+                f"the commit log begins at offset {start} and holds no whole round of the rolling snapshot: nothing can "
+                "be compared"
+            )
             return
         if self._skipped:
             starts = ", ".join(f"{topic} at {offset}" for topic, offset in self._input_starts.items() if offset)
@@ -187,20 +195,21 @@ class _TaskAudit:
 
     # --- commit by commit ---------------------------------------------------------------------------------------------
 
-    def _check_start(self, timed: Timed) -> None:
-        """Refuse a log whose first commit, at which the states begin, is not there."""
-        if self._seen_start:
-            return
-        self._seen_start = True
-        if timed.committed.record.seq != _FIRST_SEQ:
-            raise AuditError(
-                f"task {self._told.task}: its commit log begins at commit {timed.committed.record.seq}: the states "
-                "before it are not in it"
-            )
+    def _begin_with(self, timed: Timed) -> None:
+        """Note from where on the states are whole: at once, or where the log has been cut, after the first round of the
+        rolling snapshot that it holds from its start."""
+        record = timed.committed.record
+        if self._whole_from is None and (record.seq == _FIRST_SEQ or record.roll.whole_after + 1 >= self._log_start):
+            self._whole_from = timed.committed.last
+            if record.seq != _FIRST_SEQ:
+                self._told.notes.append(
+                    f"the commit log begins at offset {self._log_start} (older commits have been deleted) and is whole "
+                    f"from commit {self._whole_from} on: audited behind that"
+                )
 
     async def _take(self, timed: Timed) -> None:
         record = timed.committed.record
-        wanted = record.kind == "chunk" and self._wanted.holds(timed)
+        wanted = record.kind == "chunk" and self._whole_from is not None and self._wanted.holds(timed)
         if wanted and self._has_inputs(record):
             await self._make_again(timed)
         else:
@@ -220,15 +229,21 @@ class _TaskAudit:
 
     def _follow_record(self, record: CommitRecord, at: int) -> None:
         """Take over what a commit says, as the store does."""
-        self._local.keep(
-            record.changed,
-            record.wakes,
-            self._task_of(record),
-            failures=record.failures,
-            failures_from=record.failures_from,
-        )
-        self._written.update(dict.fromkeys(record.changed, at))
+        self._keep(record, at)
         self._local.reopen()
+
+    def _keep(self, record: CommitRecord, at: int, due: Sequence[Wake] = ()) -> None:
+        failures = record.carried_failures + record.failures
+        self._local.keep(
+            record.states,
+            record.moments,
+            self._task_of(record),
+            due,
+            failures,
+            record.failures_from,
+            record.erased,
+        )
+        self._written.update(dict.fromkeys(record.states, at))
 
     def _task_of(self, record: CommitRecord) -> TaskState:
         return self._local.task if record.task is None else unpack_task(record.task)
@@ -248,15 +263,17 @@ class _TaskAudit:
         for name in sorted(folded.wakes.keys() | record.wakes.keys()):
             if folded.wakes.get(name, "none") != record.wakes.get(name, "none"):
                 self._tell("wake-up", _flaw(name, folded.wakes, record.wakes), at, "", chunk, name)
+        if folded.erased != record.erased:
+            self._tell("state", "differs", at, "others are erased than the engine says")
+        for name, (state, _) in record.carried.items():
+            if state != self._local.state(name):
+                self._tell("state", "differs", at, "carried on otherwise than it was", (), name)
         if record.task is not None and pack_task(folded.task) != record.task:
             self._tell("task state", "differs", at, _unlike(folded.task, unpack_task(record.task)))
         if (folded.failures, folded.failures_from) != (record.failures, record.failures_from):
             self._tell("task state", "differs", at, "the index of failures gets other entries")
         self._book.expect(at, folded.outputs, folded.dead_letters)
-        self._local.keep(
-            record.changed, record.wakes, self._task_of(record), due, record.failures, record.failures_from
-        )
-        self._written.update(dict.fromkeys(record.changed, at))
+        self._keep(record, at, due)
         if told.differences > before:
             self._local.reopen()
         told.last, self._end, self._open_sweep_at_end = at, record.positions, self._local.task.sweep
