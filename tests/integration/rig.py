@@ -176,6 +176,7 @@ class Rig:
                 "bootstrap.servers": self._bootstrap,
                 "group.id": f"{self.app_id}-reader",
                 "isolation.level": isolation,
+                "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
             }
