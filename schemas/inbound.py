@@ -304,6 +304,12 @@ class HoldLifted(BorrowerEvent, frozen=True, kw_only=True, gc=False):
     reviewer: Id
 
 
+class BorrowerErased(BorrowerEvent, frozen=True, kw_only=True, gc=False):
+    """All that is kept of the borrower goes. What comes later is of a new one."""
+
+    reviewer: Id
+
+
 class PlanAccepted(BorrowerEvent, frozen=True, kw_only=True, gc=False):
     loan_id: Id
     plan_id: Id
@@ -415,5 +421,15 @@ Signals = (
     | LinkReported
     | FraudReported
 )
-Reviews = AppealFiled | ReviewDecided | HoldSet | HoldLifted | PlanAccepted | PlanDeclined | PlanBroken | PlanCompleted
+Reviews = (
+    AppealFiled
+    | ReviewDecided
+    | HoldSet
+    | HoldLifted
+    | BorrowerErased
+    | PlanAccepted
+    | PlanDeclined
+    | PlanBroken
+    | PlanCompleted
+)
 Control = Tick | PolicyActivated | DealSet | MacroSet | IncidentOpened | IncidentClosed

@@ -106,6 +106,8 @@ class TaskState(Struct, array_like=True):
     lying: int = 0
     overturned: dict[str, int] = field(default_factory=dict)
     granted: Granted = field(default_factory=Granted)
+    erasures: bytes = b""
+    """Ids of `borrower_erased` events already taken, as a borrower keeps those of its own (`streams.engine.state`)."""
 
 
 class Folded(Struct):
@@ -115,8 +117,8 @@ class Folded(Struct):
     wake-up (None: none any more), only where it changed. `taken` is how many records of the chunk were folded (fewer
     than given only where a tick has more wake-ups than one fold may fire, or an incident came). `counts` counts records
     by (topic, outcome). `failures` are entries new in the index of failures; those before `failures_from` are dropped.
-    `quarantined` has one failure for each borrower put in quarantine. `erased` are borrowers whose state from before goes;
-    who came again afterwards is also in `changed`.
+    `quarantined` has one failure for each borrower put in quarantine. `erased` are borrowers whose state from before
+    goes; who came again afterwards is also in `changed`.
     """
 
     task: TaskState

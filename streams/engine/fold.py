@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec import Struct, structs
 
-from schemas.inbound import BorrowerEvent, IncidentClosed, IncidentOpened, PolicyActivated, Tick
+from schemas.inbound import BorrowerErased, BorrowerEvent, IncidentClosed, IncidentOpened, PolicyActivated, Tick
 from schemas.outbound import Cause
 from schemas.partitioning import partition_of
 from streams.engine.activation import activate
@@ -27,6 +27,7 @@ from streams.engine.chunk import SWEEP_LIMIT, DeadLetter, Failure, Folded, Polic
 from streams.engine.decide import Judge
 from streams.engine.decode import BadInput, content_digest, decode
 from streams.engine.encode import Emitter
+from streams.engine.erasure import uncount
 from streams.engine.incidents import borrower_of, changed_by, failure_key, forgotten, span_of
 from streams.engine.ingest import TAKEN, Ingest, Parking
 from streams.engine.journal import Duplicate, Refused
@@ -195,6 +196,8 @@ class _Pass:
         self._bound: Wake | None = due[SWEEP_LIMIT] if len(due) > SWEEP_LIMIT else None
         self._due: list[Wake] = list(due[:SWEEP_LIMIT])
         heapify(self._due)
+        # In the order in which they were erased; all had a state before this fold.
+        self._erased: dict[str, None] = {}
         self._folded = Folded(self._task)
 
     def run(self, chunk: Sequence[Ordered], failures: Sequence[str]) -> Folded:
@@ -241,6 +244,7 @@ class _Pass:
             folded.changed[borrower_id] = case.blob = case.parts.pack(case.borrower)
             case.known = True
             case.touched = False
+        folded.erased = list(self._erased)
         if self._kept is not None:
             self._kept.keep(self._cases)
         return folded
@@ -280,6 +284,9 @@ class _Pass:
                 self._refuse(record, "conflicting_duplicate", "event_id was used before with other content", "fold")
             return
         mark = facts.quarantine
+        if isinstance(event, BorrowerErased):
+            self._erase(case, record, key, digest, order_ms)
+            return
         if mark is None:
             result = self._ingest.take(case, event)
         elif lifts(event, mark):
@@ -312,6 +319,22 @@ class _Pass:
             case = Case(borrower_id, self._blobs.get(borrower_id)) if kept is None else kept
             self._cases[borrower_id] = case
         return case
+
+    def _erase(self, case: Case, record: Record, key: bytes, digest: int, order_ms: int) -> None:
+        """Put somebody unknown in the place of a borrower, once for each event that asks for it."""
+        task, keep_days = self._task, self._judge.policy.facts.duplicate_days
+        seen = find_seen(task.erasures, key, order_ms, keep_days)
+        if seen is not None and seen != digest:
+            self._refuse(record, "conflicting_duplicate", "event_id was used before with other content", "fold")
+            return
+        self._count(record.topic, "accepted" if seen is None else "duplicate")
+        if seen is not None:
+            return
+        task.erasures = note_seen(task.erasures, key, digest, order_ms, keep_days)
+        uncount(case.borrower, task)
+        if case.known:
+            self._erased[case.borrower_id] = None
+        self._cases[case.borrower_id] = Case(case.borrower_id, None)
 
     def _on_its_partition(self, record: Record) -> bool:
         if self._partitions is None or record.key is None:

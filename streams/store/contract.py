@@ -78,9 +78,9 @@ class Change(Struct, frozen=True):
     `to_applied` is its offset in the commit log (of its last part), `read_from` that of its first part. `changed`
     maps a borrower to its packed state, `wakes` a borrower to its next wake-up in epoch ms (None: none any more);
     both hold only what changed. `task` is the packed task state, None where the commit leaves it as it was (a claim).
-    `failures` are new entries of the index of failures; those that sort before `failures_from` are dropped. `erased` are
-    borrowers whose state goes, and with it their wake-up and their failures, before all else: who came again afterwards
-    is in `changed`, too.
+    `failures` are new entries of the index of failures; those that sort before `failures_from` are dropped. `erased`
+    are borrowers whose state goes, and with it their wake-up and their failures, before all else: who came again
+    afterwards is in `changed`, too.
     """
 
     to_applied: int
@@ -115,8 +115,8 @@ class Looked(Struct, frozen=True):
 
 
 class Rolled(Struct, frozen=True):
-    """Answer of `roll`: states and next wake-ups (None: none), how many borrowers wait for a later call, how many have a
-    state at all, and entries of the index of failures."""
+    """Answer of `roll`: states and next wake-ups (None: none), how many borrowers wait for a later call, how many have
+    a state at all, and entries of the index of failures."""
 
     states: dict[str, tuple[bytes, int | None]]
     left: int

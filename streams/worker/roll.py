@@ -1,9 +1,9 @@
 """The rolling snapshot: what lets the commit log be cut without losing anybody.
 
-Beside what changed, each commit carries on a few states that have not, those first that stand furthest back in the log.
-A round has begun at some commit, and it is complete when no state stands at or before that commit any more and the index
-of failures has been gone through: then all of the log up to there can be spared. Ticks keep it going while nothing else comes. It changes no state, no position
-and no output.
+Beside what changed, each commit carries on a few states that have not, those first that stand furthest back in the log,
+and entries of the index of failures. A round has begun at some commit; it is complete when no state stands at or before
+that commit any more and the index has been gone through. Then all of the log up to there can be spared. Ticks keep it
+going while nothing else comes. It changes no state, no position and no output.
 """
 
 from collections.abc import Mapping

@@ -97,7 +97,7 @@ async def cut_and_compared(live: Live) -> None:
     await Trimmer(live.config.model_copy(update={"log_keep_days": 0.0}), lambda: {TASK: spare}).trim()
     told = await audited(live.config)
     # What has been done to outputs and store is still told; nothing else.
-    assert {kind for kind, _ in kinds(told)} == {"output", "store"}
+    assert {kind for kind, _ in kinds(told)} <= {"output", "store"}
     assert told.first is not None
     assert told.first > spare
     assert 0 < told.commits < len(commits)

@@ -175,8 +175,8 @@ class _TaskAudit:
             return
         if self._whole_from is None:
             self._told.notes.append(
-                f"the commit log begins at offset {start} and holds no whole round of the rolling snapshot: nothing can "
-                "be compared"
+                f"the commit log begins at offset {start} and holds no whole round of the rolling snapshot: nothing "
+                "can be compared"
             )
             return
         if self._skipped:
