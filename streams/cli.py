@@ -320,6 +320,29 @@ def audit(
     raise typer.Exit(1 if told.differences else 0)
 
 
+@app.command()
+def erase(
+    borrower: Annotated[str, typer.Argument(help="The borrower's id.", show_default=False)],
+    reviewer: Annotated[str, typer.Option(help="Who decided it, as in reviews.", show_default=False)],
+    broker: _Broker = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until it is done.")] = 60.0,
+    as_json: _Json = False,
+) -> None:
+    """Erase all that is kept of a borrower: from Redis at once, from the commit log within its retention.
+
+    Not undone by a rebuild or an old backup of Redis. Stop its events first: later ones begin a new, empty borrower.
+    Input, output and dead-letter topics are the operator's (docs/operate.md). The exit code is 1 if it is not done yet.
+    """
+    from streams.worker.erase import erase
+
+    erased = asyncio.run(erase(_settings(broker=broker), borrower, reviewer, wait))
+    if as_json:
+        _print_json(erased)
+    else:
+        print(erased.line)
+    raise typer.Exit(0 if erased.done else 1)
+
+
 @config.command("show")
 def config_show(as_json: _Json = False) -> None:
     """Show every setting with its variable and value; secrets are masked."""

@@ -41,7 +41,7 @@ def recording(tmp_path: Path) -> Path:
 
 
 COMMANDS = (
-    "demo", "worker", "doctor", "rebuild", "audit", "config show", "topics create", "topics check", "simulate",
+    "demo", "worker", "doctor", "rebuild", "audit", "erase", "config show", "topics create", "topics check", "simulate",
     "record", "produce", "replay", "explain", "import uci-credit", "policy lint", "policy test", "policy diff",
     "policy activate", "policy schema", "dlq ls", "dlq show", "dlq replay",
     "schemas export", "schemas check",

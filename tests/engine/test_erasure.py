@@ -43,7 +43,8 @@ def counts(task: LocalTask) -> tuple[object, object, object]:
     """The task's gauges, without those that stand at nothing."""
     state = task.task
     loans = {
-        currency: {bucket: pair for bucket, pair in by.items() if pair != [0, 0]} for currency, by in state.loans.items()
+        currency: {bucket: pair for bucket, pair in by.items() if pair != [0, 0]}
+        for currency, by in state.loans.items()
     }
     levels = {name: count for name, count in state.levels.items() if count}
     return loans, levels, {name: count for name, count in state.statuses.items() if count}

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from streams.store.contract import Change, Loaded
+from streams.store.contract import Change, Loaded, Rolled
 from streams.store.memory import MemoryStore
 from streams.worker.commitlog import Committed
 from streams.worker.producer import Message, Transactions
@@ -39,13 +39,19 @@ def store_fence() -> Patches:
 
 def load() -> Patches:
     """States are computed from wherever the store stands, and copied to wherever it stands."""
-    load, apply = MemoryStore.load, MemoryStore.apply
+    load, roll, apply = MemoryStore.load, MemoryStore.roll, MemoryStore.apply
 
     async def unvalidated(self: MemoryStore, fence: int, applied: int, *rest: Any) -> Loaded:
         held = self._meta
         if held.fence is None or held.applied is None:
             return await load(self, fence, applied, *rest)
         return await load(self, held.fence, held.applied, *rest)
+
+    async def unvalidated_roll(self: MemoryStore, fence: int, applied: int, *rest: Any) -> Rolled:
+        held = self._meta
+        if held.fence is None or held.applied is None:
+            return await roll(self, fence, applied, *rest)
+        return await roll(self, held.fence, held.applied, *rest)
 
     async def anyhow(self: MemoryStore, fence: int, from_applied: int | None, change: Change) -> None:
         held = self._meta
@@ -54,7 +60,11 @@ def load() -> Patches:
         else:
             await apply(self, held.fence, held.applied, change)
 
-    return [patch.object(MemoryStore, "load", unvalidated), patch.object(MemoryStore, "apply", anyhow)]
+    return [
+        patch.object(MemoryStore, "load", unvalidated),
+        patch.object(MemoryStore, "roll", unvalidated_roll),
+        patch.object(MemoryStore, "apply", anyhow),
+    ]
 
 
 def sends() -> Patches:

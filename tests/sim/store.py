@@ -8,7 +8,7 @@ from typing import TypeVar
 from aiokafka.errors import RequestTimedOutError
 
 from streams.engine.chunk import Span
-from streams.store.contract import Change, Corrupted, Loaded, Looked, Meta, Unavailable
+from streams.store.contract import Change, Corrupted, Loaded, Looked, Meta, Rolled, Unavailable
 from streams.store.memory import MemoryStore
 from tests.sim.broker import Network
 
@@ -111,6 +111,18 @@ class SimStore:
 
     async def task_blob(self, fence: int, applied: int) -> bytes | None:
         return await self._call(lambda: self._server.held.task_blob(fence, applied))
+
+    async def roll(
+        self, fence: int, applied: int, until: int, most_bytes: int, failures_after: str | None = None
+    ) -> Rolled:
+        async def roll() -> Rolled:
+            rolled = await self._server.held.roll(fence, applied, until, most_bytes, failures_after)
+            self._served(fence)
+            if self._server.damaged & rolled.states.keys():
+                raise Corrupted(f"task {self.partition}: a state does not match its checksum")
+            return rolled
+
+        return await self._call(roll)
 
     async def look(self, fence: int, applied: int, borrowers: Sequence[str]) -> Looked:
         return await self._call(lambda: self._server.held.look(fence, applied, borrowers))
