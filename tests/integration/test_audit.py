@@ -14,6 +14,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from redis import Redis
 
+from schemas.topics import INPUTS
 from streams.config import Settings
 from streams.engine.order import Record
 from streams.policy.loader import load
@@ -21,7 +22,11 @@ from streams.replay.audit.logs import Published
 from streams.replay.audit.report import Audit, TaskAudit
 from streams.replay.audit.run import Range, audit
 from streams.replay.uci import import_uci
+from streams.store.redis_store import RedisStore, open_redis
 from streams.store.seal import seal
+from streams.worker.erase import erase
+from streams.worker.rebuild import plan, rebuild
+from streams.worker.takeover import Takeover
 from streams.worker.trim import Trimmer
 from tests.integration.live import PARTITIONS, Live, in_order, written
 from tests.parts.kafka import Kafka
@@ -81,12 +86,65 @@ async def test_a_healthy_log_is_told_to_be_so_and_each_damage_is_seen(
     assert kinds(part) == []
     assert (part.first, part.commits) == (chunks[1].last, 2)
 
+    backup = backup_of(live)
+    erased = await erase_one(live)
+    assert kinds(await audited(settings)) == []
+
     live._workers[0].send(signal.SIGTERM)
     assert live._workers[0].wait() == 0
+    await restore_old(live, backup, erased)
     await published_otherwise(live, monkeypatch)
     await stored_otherwise(live)
     other_policy(live)
     await cut_and_compared(live)
+
+
+def keys_of(live: Live, client: Redis) -> list[bytes]:
+    return sorted(client.scan_iter(match=f"{{{live.app_id}:{TASK}}}:*"))
+
+
+def backup_of(live: Live) -> dict[bytes, bytes]:
+    """All that the store holds of the task now."""
+    with Redis.from_url(live.config.redis_url.get_secret_value()) as client:
+        return {key: client.dump(key) for key in keys_of(live, client)}
+
+
+async def erase_one(live: Live) -> bytes:
+    """A borrower erased beside the worker; returns its key in the store."""
+    with Redis.from_url(live.config.redis_url.get_secret_value()) as client:
+        key = next(key for key in keys_of(live, client) if b":b:" in key)
+        name = key.decode().rpartition(":b:")[2]
+        erased = await erase(live.config, name, "u1", 60)
+        assert erased.done
+        assert (erased.task, erased.known) == (TASK, True)
+        assert name not in erased.line
+        assert not client.exists(key)
+        assert client.zscore(f"{{{live.app_id}:{TASK}}}:wakes", name) is None
+        again = await erase(live.config, name, "u1", 60)
+        assert again.done
+        assert again.known is False
+    return key
+
+
+async def restore_old(live: Live, backup: dict[bytes, bytes], erased: bytes) -> None:
+    """Neither an old backup of the store brings anybody back, nor a rebuild."""
+    settings = live.config
+    with Redis.from_url(settings.redis_url.get_secret_value()) as client:
+        whole = backup_of(live)
+        for key in keys_of(live, client):
+            client.delete(key)
+        for key, dumped in backup.items():
+            client.restore(key, 0, dumped)
+        assert client.exists(erased)
+        store = open_redis(settings)
+        taken = await Takeover(settings, INPUTS, lambda _: None).take(RedisStore(store, settings.app_id, TASK))
+        await taken.producer.close()
+        await store.aclose()
+        assert not client.exists(erased)
+        assert backup_of(live).keys() == whole.keys()
+        await rebuild(settings, await plan(settings, [TASK]), lambda _: None)
+        assert not client.exists(erased)
+        assert backup_of(live).keys() == whole.keys()
 
 
 async def cut_and_compared(live: Live) -> None:
