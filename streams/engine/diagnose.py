@@ -44,6 +44,7 @@ REASONS: Final[Mapping[str, Stage]] = MappingProxyType(
         "unknown_incident": "fold",
         "invalid_policy": "fold",
         "quarantined": "fold",
+        "legal_hold": "fold",
     }
 )
 """Why a record can become a dead letter (a closed list), and the stage that finds it."""

@@ -11,7 +11,7 @@ from streams.policy.model import LEVELS
 
 
 def uncount(borrower: Borrower, task: TaskState) -> None:
-    """Take a borrower out of the task's counts of loans, levels and limits."""
+    """Take a borrower out of the task's counts of loans, levels, limits and open reviews."""
     for loan_id, loan in borrower.standing.loans.items():
         if loan.counted:
             pair = task.loans[borrower.facts.loans[loan_id].currency][loan.bucket]
@@ -22,3 +22,7 @@ def uncount(borrower: Borrower, task: TaskState) -> None:
         task.levels[LEVELS[standing.level]] -= 1
     if standing.limit is not None and standing.limit.counted:
         task.statuses[status_of(standing.limit.rung)] -= 1
+    for review in [] if standing.oversight is None else standing.oversight.reviews:
+        task.reviews[review.why] -= 1
+        if len(review.event_ids) > 1:
+            task.lying -= 1

@@ -26,6 +26,7 @@ from streams.engine.cases import Case, Cases
 from streams.engine.chunk import SWEEP_LIMIT, DeadLetter, Failure, Folded, PolicyInForce, Span, Sweep, TaskState, Wake
 from streams.engine.decide import Judge
 from streams.engine.decode import BadInput, content_digest, decode
+from streams.engine.directions import LEGAL_HOLD, hold_on
 from streams.engine.encode import Emitter
 from streams.engine.erasure import uncount
 from streams.engine.incidents import borrower_of, changed_by, failure_key, forgotten, span_of
@@ -326,6 +327,9 @@ class _Pass:
         seen = find_seen(task.erasures, key, order_ms, keep_days)
         if seen is not None and seen != digest:
             self._refuse(record, "conflicting_duplicate", "event_id was used before with other content", "fold")
+            return
+        if seen is None and hold_on(case.borrower.facts.directions) == LEGAL_HOLD:
+            self._refuse(record, "legal_hold", "a legal hold is on: lift it before its borrower is erased", "fold")
             return
         self._count(record.topic, "accepted" if seen is None else "duplicate")
         if seen is not None:

@@ -39,15 +39,17 @@ def outputs(told: list[Folded], borrower: str) -> list[bytes]:
     return [output.value for one in told for output in one.outputs if output.key == borrower.encode()]
 
 
-def counts(task: LocalTask) -> tuple[object, object, object]:
+def counts(task: LocalTask) -> tuple[object, ...]:
     """The task's gauges, without those that stand at nothing."""
     state = task.task
     loans = {
         currency: {bucket: pair for bucket, pair in by.items() if pair != [0, 0]}
         for currency, by in state.loans.items()
     }
+    loans = {currency: counted for currency, counted in loans.items() if counted}
     levels = {name: count for name, count in state.levels.items() if count}
-    return loans, levels, {name: count for name, count in state.statuses.items() if count}
+    statuses = {name: count for name, count in state.statuses.items() if count}
+    return loans, levels, statuses, {why: count for why, count in state.reviews.items() if count}, state.lying
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 50])
@@ -133,4 +135,33 @@ def test_who_came_and_went_in_one_chunk_was_never_there() -> None:
     task, told = folded(tape.records)
     assert (told[0].erased, told[0].changed, told[0].wakes) == ([], {}, {})
     assert list(task.borrowers()) == []
-    assert counts(task) == ({}, {}, {})
+    assert counts(task) == ({}, {}, {}, {}, 0)
+
+
+def test_open_reviews_are_counted_no_more() -> None:
+    tape = Tape()
+    life(tape, "b1")
+    tape.days("2026-01-02", "2026-04-20")
+    tape.event("2026-04-20 12:00", "appeal_filed", "b1", about_event_id="e1", text_code="wrong")
+    tape.days("2026-04-21", "2026-05-20")
+    task, _ = folded(tape.records)
+    assert counts(task)[3]
+    assert counts(task)[4]
+    erase(tape, "2026-05-20 12:00")
+    task, _ = folded(tape.records)
+    assert counts(task) == ({}, {}, {}, {}, 0)
+
+
+def test_a_legal_hold_keeps_its_borrower() -> None:
+    tape = Tape()
+    life(tape, "b1")
+    tape.tick("2026-01-02 01:00")
+    tape.event("2026-01-03 09:00", "hold_set", "b1", kind="legal", reviewer="u1")
+    erase(tape, "2026-01-03 12:00")
+    task, told = folded(tape.records)
+    assert list(task.borrowers()) == ["b1"]
+    assert [(letter.reason, letter.stage) for one in told for letter in one.dead_letters] == [("legal_hold", "fold")]
+    tape.event("2026-01-04 09:00", "hold_lifted", "b1", kind="legal", reviewer="u1")
+    erase(tape, "2026-01-04 12:00", event_id="erase-2")
+    task, _ = folded(tape.records)
+    assert list(task.borrowers()) == []
