@@ -53,8 +53,8 @@ class Erased(Struct):
             return f"{asked}; no worker has taken it yet: it is done as soon as one does, you need not ask again"
         if self.stored:
             return (
-                f"{asked} and taken by commit {self.commit}, but a state is there: is a legal hold on (see reviews.dlq), "
-                "or did an event come since?"
+                f"{asked} and taken by commit {self.commit}, but a state is there: is a legal hold on (see "
+                "reviews.dlq), or did an event come since?"
             )
         what = "erased" if self.known else "nothing was kept"
         if self.stored is None:
