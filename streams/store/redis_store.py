@@ -297,7 +297,7 @@ class RedisStore:
         with self._reported():
             async for key in self._redis.scan_iter(match=f"{self._prefix}*", count=_WIPE_KEYS):
                 batch.append(key)
-                if len(batch) == _WIPE_KEYS:
+                if len(batch) >= _WIPE_KEYS:
                     await self._run("wipe", fence, None, [self._meta, *batch], [fence])
                     batch = []
         await self._run("wipe", fence, None, [self._meta, *batch], [fence])
