@@ -43,7 +43,8 @@ def _no_store_fence() -> None:
 
 def _no_validated_load() -> None:
     """States are loaded wherever the store stands."""
-    redis_store._SCRIPTS["load"] = _STALE.sub("", redis_store._SCRIPTS["load"])
+    for name in ("load", "roll"):
+        redis_store._SCRIPTS[name] = _STALE.sub("", redis_store._SCRIPTS[name])
 
 
 def _no_awaited_sends() -> None:

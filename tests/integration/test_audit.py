@@ -26,7 +26,7 @@ from streams.store.redis_store import RedisStore, open_redis
 from streams.store.seal import seal
 from streams.worker.erase import erase
 from streams.worker.rebuild import plan, rebuild
-from streams.worker.takeover import Takeover
+from streams.worker.takeover import KafkaBroker, Takeover
 from streams.worker.trim import Trimmer
 from tests.integration.live import PARTITIONS, Live, in_order, written
 from tests.parts.kafka import Kafka
@@ -137,7 +137,8 @@ async def restore_old(live: Live, backup: dict[bytes, bytes], erased: bytes) -> 
             client.restore(key, 0, dumped)
         assert client.exists(erased)
         store = open_redis(settings)
-        taken = await Takeover(settings, INPUTS, lambda _: None).take(RedisStore(store, settings.app_id, TASK))
+        takeover = Takeover(KafkaBroker(settings), settings.app_id, INPUTS, lambda _: None)
+        taken = await takeover.take(RedisStore(store, settings.app_id, TASK))
         await taken.producer.close()
         await store.aclose()
         assert not client.exists(erased)
