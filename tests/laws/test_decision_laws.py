@@ -41,10 +41,10 @@ OUT = (
     outbound.Warnings
     | outbound.LimitAdjustments
     | outbound.Listings
-    | outbound.BucketChanged
+    | outbound.Delinquency
     | outbound.PlanOffered
     | outbound.ReviewRequested
-    | outbound.ClassificationChanged
+    | outbound.ReminderDue
 )
 WARNED, CUT = ("warning_raised", "warning_escalated"), ("draws_restricted", "limit_decreased", "limit_frozen")
 NOT_IN_NEED = 540

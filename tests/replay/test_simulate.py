@@ -108,7 +108,7 @@ def test_some_events_are_late_and_some_come_twice(events: list[Event]) -> None:
 
 
 def test_ticks_come_hourly_to_every_partition(events: list[Event]) -> None:
-    ticks = [(record, event) for record, event in events if record.topic == "control"]
+    ticks = [(record, event) for record, event in events if isinstance(event, inbound.Tick)]
     assert len(ticks) == 3 * 24 * DAYS
     for record, tick in ticks:
         assert (record.key, record.timestamp, tick.event_id) == (None, tick.at_ms, f"tick-{tick.at_ms}")

@@ -18,6 +18,9 @@ LATE_BP = 40
 TWICE_BP = 30
 """Events delivered a second time."""
 _OUTAGE_CODES = ("channel_outage", "bank_outage", "timeout", "congestion", "maintenance")
+GRACE_DAYS = 3
+_TOLD_MS, _TOLD_LATE_MS = 2 * HOUR_MS, 60 * HOUR_MS
+"""How long after its beginning an outage is told as an incident; every third one long after the fact."""
 _MINUTE_MS = 60_000
 
 
@@ -82,7 +85,26 @@ class World:
             if (down is None or down[1] < self.moment(0, 0)) and self.dice.roll() < 0.018:
                 from_ms = self.moment(7 * 60, 10 * 60)
                 until_ms = from_ms + self.dice.between(3 * HOUR_MS, 40 * HOUR_MS)
-                self._outages[channel] = (from_ms, until_ms, self.dice.pick(_OUTAGE_CODES))
+                code = self.dice.pick(_OUTAGE_CODES)
+                self._outages[channel] = (from_ms, until_ms, code)
+                self._tell_incident(channel, from_ms, until_ms, code)
+
+    def _tell_incident(self, channel: str, from_ms: int, until_ms: int, code: str) -> None:
+        """The incident of an outage, opened while it lasts and closed an hour after it, or opened when it is over."""
+        incident_id = self.number("incident")
+        told_ms = from_ms + (_TOLD_LATE_MS if int(incident_id[-9:]) % 3 == 0 else _TOLD_MS)
+        scope = {"scope": {"channel": channel}, "from_ms": from_ms, "grace_days": GRACE_DAYS, "cause": code}
+        if told_ms > until_ms:
+            self._control("incident_opened", incident_id, told_ms, {**scope, "until_ms": until_ms})
+            return
+        self._control("incident_opened", incident_id, told_ms, scope)
+        self._control("incident_closed", incident_id, until_ms + HOUR_MS, {"until_ms": until_ms})
+
+    def _control(self, kind: str, incident_id: str, at_ms: int, fields: dict[str, object]) -> None:
+        body = {"type": kind, "event_id": f"{incident_id}-{kind}", "at_ms": at_ms, "incident_id": incident_id, **fields}
+        value = orjson.dumps(body)
+        for partition in range(self.partitions):
+            self._queue.append((at_ms, self._sent, CONTROL, partition, None, value))
 
     def _live(self) -> None:
         self._break_down()
