@@ -29,6 +29,7 @@ from streams.engine.loan import DUE, PAID_DAY, ROW, Loan
 from streams.engine.reasons import Reasoner
 from streams.engine.regulatory import Regulator
 from streams.engine.relief import tell_relief
+from streams.engine.reminders import Reminding
 from streams.engine.score import Scored, scored
 from streams.engine.standing import LimitDecision, Listing, LoanStanding, Standing, WarningDecision
 from streams.engine.state import Borrower, Facts
@@ -61,6 +62,8 @@ class Judge:
             compiled.policy, self.calendar, self._reasoner, signer or Unsigned(), partitions or 1
         )
         self._suspended = [FEATURE_INDEX[name] for name in compiled.policy.offers.hardship.suspended]
+        reminders = compiled.policy.reminders
+        self.reminding = None if reminders is None else Reminding(compiled.policy, reminders, self.calendar)
         self._best_for_arrears = [
             (at, max(band.points for band in factor.bands))
             for at, factor in enumerate(compiled.policy.score.factors)

@@ -15,7 +15,15 @@ from typing import Final
 
 from msgspec import Struct, structs
 
-from schemas.inbound import BorrowerErased, BorrowerEvent, IncidentClosed, IncidentOpened, PolicyActivated, Tick
+from schemas.inbound import (
+    BorrowerErased,
+    BorrowerEvent,
+    IncidentClosed,
+    IncidentOpened,
+    PolicyActivated,
+    RepaymentFailed,
+    Tick,
+)
 from schemas.outbound import Cause
 from schemas.partitioning import partition_of
 from streams.engine.activation import activate
@@ -356,13 +364,25 @@ class _Pass:
         if not self._policies.still_stand(case, clock_ms):
             cause = Cause(topic=record.topic, partition=record.partition, offset=record.offset, event_id=event.event_id)
             self._policies.judge(case, clock_ms, cause, self._folded.outputs, self._task)
+            reminding = self._judge.reminding
+            if reminding is not None and isinstance(event, RepaymentFailed):
+                reminding.after_failure(case, event, clock_ms, self._emitter(case, cause, clock_ms))
             self._judged(case, clock_ms)
 
     def _judged(self, case: Case, as_of_ms: int) -> None:
+        """After a judgement: what it leaves to the index of failures and to reminders."""
         settle_notices(case)
         if self._reach_due:
             note_overdue(case, as_of_ms, self._judge.calendar)
+        case.borrower.standing.decide_ms = case.wake_ms
+        if self._judge.reminding is not None:
+            remind_ms = self._judge.reminding.next_ms(case, as_of_ms)
+            if remind_ms is not None and (case.wake_ms is None or remind_ms < case.wake_ms):
+                case.wake_ms = remind_ms
         self._await_wake(case)
+
+    def _emitter(self, case: Case, cause: Cause, as_of_ms: int) -> Emitter:
+        return Emitter(self._folded.outputs, self._judge.ref, case.borrower_id, cause, as_of_ms)
 
     def _await_wake(self, case: Case) -> None:
         if case.wake_ms is not None:
@@ -506,7 +526,15 @@ class _Pass:
         shadows = case.borrower.shadows
         if shadows is None or (shadows.live_wake_ms is not None and shadows.live_wake_ms <= wake_ms):
             heed_incidents(case, self._task, wake_ms, self._judge.policy.facts, self._judge.calendar)
-        self._policies.wake(case, wake_ms, cause, self._folded.outputs, self._task)
+        standing = case.borrower.standing
+        reminder_alone = standing.judged_by and (standing.decide_ms is None or wake_ms < standing.decide_ms)
+        if reminder_alone:
+            case.wake_ms = standing.decide_ms
+        if not reminder_alone or not self._policies.still_stand(case, wake_ms):
+            self._policies.wake(case, wake_ms, cause, self._folded.outputs, self._task)
+        if self._judge.reminding is not None:
+            clock_ms = self._task.clock_ms or wake_ms
+            self._judge.reminding.at_wake(case, wake_ms, clock_ms, self._emitter(case, cause, wake_ms))
         self._judged(case, wake_ms)
 
     # --- incidents ----------------------------------------------------------------------------------------------------

@@ -199,3 +199,8 @@ class Standing(Struct, array_like=True):
     managed: int | None = None
     contractual: int | None = None
     oversight: Oversight | None = None
+    decide_ms: int | None = None
+    """The next moment at which time alone may change a decision; the wake-up may be earlier, for a reminder."""
+    reminded_ms: list[int] = field(default_factory=list)
+    """When reminders were sent, of the last 7 days."""
+    budget_ms: int = 0

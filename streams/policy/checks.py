@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from streams.engine.arrears import MATERIAL_RUN_DAYS
 from streams.engine.features import FEATURE_INDEX
-from streams.policy import review_checks
+from streams.policy import reminder_checks, review_checks
 from streams.policy.model import (
     LEVELS,
     STATUSES,
@@ -38,6 +38,7 @@ def findings(policy: Policy) -> Iterator[Finding]:
     yield from _way_back(policy)
     yield from _offers(policy)
     yield from review_checks.findings(policy)
+    yield from reminder_checks.findings(policy)
 
 
 def _repeated(values: Sequence[str], path: Path, what: str) -> Iterator[Finding]:

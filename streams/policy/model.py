@@ -371,6 +371,45 @@ class Regulatory(Model, frozen=True):
     ffiec: Ffiec
 
 
+ReminderChannel = Literal["app_push", "in_app", "sms", "email"]
+
+
+class ReminderChannels(Model, frozen=True):
+    """How borrowers of these segments and tiers are reached; empty: of any. The first row that fits is taken."""
+
+    channels: tuple[ReminderChannel, ...]
+    segments: tuple[Segment, ...] = ()
+    tiers: tuple[str, ...] = ()
+
+
+class CheckIn(Model, frozen=True):
+    """A borrower at warning level `level_from` or above hears from the lender every `every_days`."""
+
+    level_from: Level
+    every_days: Annotated[int, Meta(ge=1, le=366)]
+
+
+class Budget(Model, frozen=True):
+    """Told beside the first reminder of an instalment, at most once in `every_days`, to whom so much of the income of
+    30 days falls due in 30 days."""
+
+    due_to_income_bp_from: Annotated[int, Meta(ge=0, le=100_000)]
+    every_days: Annotated[int, Meta(ge=1, le=366)]
+
+
+class Reminders(Model, frozen=True):
+    """`before_due_days`: how many days before a due date, each once per instalment, at `at_hour` of the zone's day. At
+    most `weekly_max` reminders of any kind in 7 days. `after_failure`: after failed payments so attributed."""
+
+    at_hour: Annotated[int, Meta(ge=0, le=23)]
+    before_due_days: tuple[Annotated[int, Meta(ge=0, le=90)], ...]
+    weekly_max: Annotated[int, Meta(ge=1, le=50)]
+    channels: tuple[ReminderChannels, ...]
+    after_failure: tuple[Attributed, ...] = ()
+    check_in: CheckIn | None = None
+    budget: Budget | None = None
+
+
 class Text(Model, frozen=True):
     en: Annotated[str, Meta(min_length=1, max_length=300)]
     zh: Annotated[str, Meta(min_length=1, max_length=300)]
@@ -395,4 +434,5 @@ class Policy(Model, frozen=True):
     suspicions: Suspicions
     blacklist: Blacklist
     reasons: dict[Name, Text]
+    reminders: Reminders | None = None
     approval: Approval = Approval()

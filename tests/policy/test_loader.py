@@ -304,6 +304,32 @@ WRONG = [
         "▶{kind: instalments, months: 9, defer_days: 9}",
         "options[0].defer_days: means",
     ),
+    # --- incidents
+    (
+        "attributions: [platform, unknown]",
+        "▶attributions: [platform, platform]",
+        "facts.incidents.attributions[1]: attribution 'platform' is listed twice; keep one of the two",
+    ),
+    (
+        "attributions: [platform, unknown]",
+        "▶attributions: []",
+        "facts.incidents.attributions: is empty: no failure would ever get grace; list platform",
+    ),
+    # --- reminders
+    ("before_due_days: [7, 3, 1, 0]", "▶before_due_days: [7, 3, 7]", "before_due_days[2]: 7 is listed twice; keep one"),
+    ("level_from: amber, every", "▶level_from: none, every", "check_in.level_from: none would reach everyone"),
+    ("tiers: [D, E], channels", "▶tiers: [D, X], channels", "channels[1].tiers[1]: 'X' is no tier; use one of: A, B"),
+    ("channels: [app_push, email]", "▶channels: []", "reminders.channels[2].channels: is empty; name at least one"),
+    (
+        "    - {channels: [app_push]}",
+        "▶    - {tiers: [A], channels: [app_push]}",
+        "reminders.channels[3]: the last row must be for everybody; remove segments and tiers, or add a row",
+    ),
+    (
+        "{segments: [student], channels",
+        "▶{channels",
+        "reminders.channels[0]: is for everybody: the rows after it are never reached; move it to the end",
+    ),
 ]
 
 
