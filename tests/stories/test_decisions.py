@@ -77,6 +77,7 @@ INCIDENT_OPENED = rf"incident (\w+) of {SCOPE} from {ON}(?: until {ON})? with (\
 INCIDENT_CLOSED = rf"incident (\w+) closed, it ended {ON}"
 MEANT: dict[str, Callable[[Any, str], Any]] = {
     "limit_minor": lambda teller, text: minor(text),
+    "amount_minor": lambda teller, text: minor(text),
     "about_event_id": lambda teller, text: teller.latest(text),
     "expires_at_ms": lambda teller, text: ms(text),
 }
