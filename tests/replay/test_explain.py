@@ -49,7 +49,8 @@ def test_the_shape_a_program_relies_on(recording: Path) -> None:
     assert set(loan["outstanding"]) == set(loan["overdue"]) == amounts
     assert list(found["features"]) == [feature.name for feature in FEATURES]
     assert {"level", "score", "tier", "limit_status", "limit_minor"} <= set(found["standing"])
-    assert {"type", "event_id", "reasons", "cause", "policy"} <= set(found["decisions"][2])
+    raised = next(decision for decision in found["decisions"] if decision["type"] == "warning_raised")
+    assert {"type", "event_id", "reasons", "cause", "policy"} <= set(raised)
     assert found["as_of"] == "2026-05-05T01:00:00+08:00"
 
 
