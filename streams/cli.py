@@ -46,6 +46,7 @@ app.add_typer(policy_group, name="policy")
 app.add_typer(dlq_group, name="dlq")
 schemas_group = _group("schemas", "JSON Schema and AsyncAPI of every message.")
 import_group = _group("import", "Turn real data into a recording.")
+scorecard_group = _group("scorecard", "Points of a scorecard from what became of people.")
 
 _Json = Annotated[bool, typer.Option("--json", help="Write JSON for a program to read.")]
 _Broker = Annotated[str | None, typer.Option(help="Kafka bootstrap servers, HOST:PORT[,HOST:PORT...].")]
@@ -557,6 +558,47 @@ def import_uci_credit(
     from rich.console import Console
 
     Console().print(*table(report), sep="\n")
+
+
+@scorecard_group.command("fit")
+def scorecard_fit(
+    recording: _RecordingPath,
+    out: Annotated[Path, typer.Option(help="The folder to make, for points, policy and report.", show_default=False)],
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Outcomes: a Parquet file of borrower_id and true or false.  [default: arrears that follow]"),
+    ] = None,
+    at: Annotated[str | None, typer.Option(help="Score as of 2026-03-01T00:00:00+08:00.  [default: the end]")] = None,
+    earlier: Annotated[
+        str | None, typer.Option(help="Also set points as of this moment, and try them on others at the later one.")
+    ] = None,
+    policy: _Policy = "standard",
+    as_json: _Json = False,
+) -> None:
+    """Set the points of a policy's factors by outcomes, and measure them on borrowers they were not set on.
+
+    Writes scorecard.yaml (the section `score`), policy.yaml (the policy with it) and report.json. Needs duewatch[fit].
+    """
+    from streams.replay.moment import parse_moment
+
+    try:
+        from streams.replay.scorecard.fitting import fit_recording
+        from streams.replay.scorecard.report_text import render
+    except ModuleNotFoundError as error:
+        if error.name not in ("numpy", "sklearn"):
+            raise
+        raise typer.Exit(_fail("scikit-learn is not installed: install duewatch[fit]")) from None
+
+    at_ms, earlier_ms = (
+        None if text is None else parse_moment(flag, text) for flag, text in (("--at", at), ("--earlier", earlier))
+    )
+    report = fit_recording(recording, out, policy, labels, at_ms, earlier_ms, (at or "the end", earlier))
+    if as_json:
+        _print_json(report)
+        return
+    from rich.console import Console
+
+    Console().print(render(report))
 
 
 # --- schemas ------------------------------------------------------------------------------------------------------

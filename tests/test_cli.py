@@ -45,6 +45,7 @@ COMMANDS = (
     "record", "produce", "replay", "explain", "import uci-credit", "policy lint", "policy test", "policy diff",
     "policy activate", "policy schema", "dlq ls", "dlq show", "dlq replay",
     "schemas export", "schemas check",
+    "scorecard fit",
 )  # fmt: skip
 
 

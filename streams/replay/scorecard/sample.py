@@ -1,0 +1,167 @@
+"""Borrowers as of a moment of a recording: their features as the engine computes them, and what became of them."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from msgspec import Struct
+
+from streams.engine import delinquency, features
+from streams.engine.calendar import DAY_MS
+from streams.engine.chunk import Output
+from streams.engine.fold import Engine
+from streams.engine.order import Ordered
+from streams.engine.state import Borrower, unpack
+from streams.policy.model import Policy
+from streams.replay.cycle import LocalTask, chunks
+from streams.replay.manifest import RecordingError
+from streams.replay.progress import progress
+from streams.replay.recording import Recording
+from streams.replay.replay import tasks_of
+
+Values = list[int | None]
+"""Features in the order of FEATURES."""
+DELAY_DPD = 31
+"""Contractual days past due that count as the outcome where no labels are given: more than a month late."""
+WITHIN_DAYS = 62
+"""How long after the moment they are looked for."""
+
+
+class Sample(Struct, frozen=True):
+    """Borrowers in the order of their ids; `bad` is the outcome."""
+
+    borrowers: list[str]
+    values: list[Values]
+    bad: list[bool]
+
+
+class _Seen(Struct, frozen=True):
+    """What one pass saw: features by borrower at each moment, and (at_ms, contractual DPD) of each reported class."""
+
+    at: list[dict[str, Values]]
+    reported: dict[str, list[tuple[int, int]]]
+
+
+class _Dpd(Struct, frozen=True):
+    contractual: int
+
+
+class _Classed(Struct, frozen=True):
+    at_ms: int
+    dpd: _Dpd
+
+
+_classed = msgspec.json.Decoder(_Classed)
+
+
+def observe(recording: Recording, policy: Policy, moments: Sequence[int | None]) -> _Seen:
+    """Fold a recording once, and look at everybody at each of `moments` (ascending; None: the end).
+
+    Raises:
+        RecordingError, CommitLogError: the recording cannot be read.
+    """
+    engine = Engine(policy, partitions=recording.partition_count(), recorded_policies=False)
+    seen = _Seen([{} for _ in moments], {})
+    tasks = tasks_of(recording)
+    with progress("tasks", len(tasks)) as advance:
+        for partition in tasks:
+            task = LocalTask(engine)
+            reached = 0
+            for chunk in chunks(recording, partition):
+                rest = chunk
+                while reached < len(moments):
+                    moment = moments[reached]
+                    if moment is None or rest[-1][0] <= moment:
+                        break
+                    end = bisect_right(rest, moment, key=_order_ms)
+                    _fold(task, rest[:end], seen)
+                    rest = rest[end:]
+                    seen.at[reached].update(_everybody(task, moment))
+                    reached += 1
+                _fold(task, rest, seen)
+            for at in range(reached, len(moments)):
+                seen.at[at].update(_everybody(task, moments[at]))
+            advance(1)
+    return seen
+
+
+def _order_ms(ordered: Ordered) -> int:
+    return ordered[0]
+
+
+def _fold(task: LocalTask, records: Sequence[Ordered], seen: _Seen) -> None:
+    for folded in task.fold(records):
+        for borrower_id, at_ms, dpd in _reported(folded.outputs):
+            seen.reported.setdefault(borrower_id, []).append((at_ms, dpd))
+
+
+def _reported(outputs: Iterable[Output]) -> Iterator[tuple[str, int, int]]:
+    for output in outputs:
+        if output.kind == "classification_changed":
+            event = _classed.decode(output.value)
+            yield output.key.decode(), event.at_ms, event.dpd.contractual
+
+
+def _everybody(task: LocalTask, moment: int | None) -> dict[str, Values]:
+    as_of_ms = task.task.clock_ms if moment is None else moment
+    if as_of_ms is None:
+        return {}
+    found: dict[str, Values] = {}
+    for borrower_id in task.borrowers():
+        blob = task.state(borrower_id)
+        if blob is not None:
+            found[borrower_id] = _values(unpack(blob), task, as_of_ms)
+    return found
+
+
+def _values(borrower: Borrower, task: LocalTask, as_of_ms: int) -> Values:
+    judge = task.engine.judge_of(task.task)
+    day, loans = judge.calendar.day(as_of_ms), borrower.facts.loans.values()
+    positions = [delinquency.position(loan, day, judge.policy.facts) for loan in loans]
+    still_open = [position for position in positions if not position.ended]
+    return features.evaluate(
+        borrower.facts.windows,
+        loans,
+        as_of_ms,
+        judge.calendar,
+        max((position.managed for position in still_open), default=None),
+        max((position.contractual for position in still_open), default=None),
+    )
+
+
+def labelled(seen: dict[str, Values], labels: dict[str, bool]) -> Sample:
+    """Everybody of whom the outcome is known."""
+    borrowers = sorted(borrower for borrower in seen if borrower in labels)
+    return Sample(borrowers, [seen[name] for name in borrowers], [labels[name] for name in borrowers])
+
+
+def by_ledger(seen: dict[str, Values], reported: dict[str, list[tuple[int, int]]], moment_ms: int) -> Sample:
+    """Everybody who was not more than a month late at a moment, and whether they were within two months of it."""
+    place = features.FEATURE_INDEX["worst_contractual_dpd"]
+    borrowers = sorted(name for name, values in seen.items() if (values[place] or 0) < DELAY_DPD)
+    end_ms = moment_ms + WITHIN_DAYS * DAY_MS
+    bad = [
+        any(dpd >= DELAY_DPD and moment_ms < at_ms <= end_ms for at_ms, dpd in reported.get(name, ()))
+        for name in borrowers
+    ]
+    return Sample(borrowers, [seen[name] for name in borrowers], bad)
+
+
+def read_labels(path: Path) -> dict[str, bool]:
+    """Outcomes by borrower, of a Parquet file with `borrower_id` and one column of truth values.
+
+    Raises:
+        RecordingError: it is no such file.
+    """
+    try:
+        table: Any = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise RecordingError(f"{path}: {error}: give a Parquet file of labels") from None
+    others = [name for name in table.column_names if name != "borrower_id"]
+    if "borrower_id" not in table.column_names or len(others) != 1 or not pa.types.is_boolean(table[others[0]].type):
+        raise RecordingError(f"{path}: has not the columns of labels: give borrower_id and one column of booleans")
+    return dict(zip(table["borrower_id"].to_pylist(), table[others[0]].to_pylist(), strict=True))
