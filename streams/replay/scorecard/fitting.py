@@ -18,7 +18,17 @@ from streams.replay.recording import Recording
 from streams.replay.replay import rules_of
 from streams.replay.scorecard.additive import direction, fit
 from streams.replay.scorecard.measure import Power, auc_of, power
-from streams.replay.scorecard.sample import DELAY_DPD, WITHIN_DAYS, Sample, Values, by_ledger, labelled, observe
+from streams.replay.scorecard.sample import (
+    DELAY_DPD,
+    WITHIN_DAYS,
+    Sample,
+    Values,
+    by_ledger,
+    is_late,
+    labelled,
+    observe,
+    part,
+)
 from streams.replay.scorecard.sample import read_labels as labels_of
 
 REPEATS = 5
@@ -63,8 +73,8 @@ class FitReport(Struct, frozen=True):
     `given`: the policy's points as they were. `fitted`: each borrower scored with points set on the other half; its
     intervals are those of the first cut in halves, `fitted_aucs` and `fitted_kss` hold all cuts. `within`: points set
     and measured on the same borrowers, for comparison alone. `out_of_time`: points set on half of the borrowers at the
-    earlier moment by what the ledger told since, measured on the other half at the later one; `given_out_of_time`: the
-    policy's points there.
+    earlier moment by what the ledger told since, measured at the later one on those of the other half who were not more
+    than a month late; `given_out_of_time`: the policy's points there.
     """
 
     recording: str
@@ -96,12 +106,11 @@ def in_half(borrower_id: str, cut: int) -> bool:
 
 
 def only(sample: Sample, cut: int, half: bool) -> Sample:
-    at = [place for place, name in enumerate(sample.borrowers) if in_half(name, cut) is half]
-    return Sample(
-        [sample.borrowers[place] for place in at],
-        [sample.values[place] for place in at],
-        [sample.bad[place] for place in at],
-    )
+    return part(sample, [in_half(name, cut) is half for name in sample.borrowers])
+
+
+def not_late(sample: Sample) -> Sample:
+    return part(sample, [not is_late(values) for values in sample.values])
 
 
 def cross_scores(policy: Policy, sample: Sample, cut: int) -> list[int]:
@@ -166,7 +175,7 @@ def _fitted(
     card = msgspec.structs.replace(card, tiers=tuple(tier for tier, _ in tiers))
     later = given_later = None
     if before is not None:
-        tested = only(sample, 0, True)
+        tested = not_late(only(sample, 0, True))
         early = fit(policy.score, only(before, 0, False))
         later = power(scores_of(policy, early, tested.values), tested.bad)
         given_later = power(scores_of(policy, policy.score, tested.values), tested.bad)

@@ -27,7 +27,9 @@ def render(report: FitReport) -> RenderableType:
         _tiers(report),
         Text(),
     ]
-    parts += [_factor(factor) for factor in report.factors if factor.fitted]
+    for factor in report.factors:
+        if factor.fitted:
+            parts += [Text(f"{factor.feature}: {_WAY[factor.direction]}; alone AUC {factor.auc:.3f}"), _factor(factor)]
     kept = [factor.feature for factor in report.factors if not factor.fitted]
     if kept:
         parts.append(Text(f"Left as they were, for these borrowers do not differ in them: {', '.join(kept)}"))
@@ -65,8 +67,7 @@ def _rate(rate: float | None) -> str:
 
 
 def _factor(factor: FactorShown) -> Table:
-    title = f"{factor.feature} ({_WAY[factor.direction]}; alone AUC {factor.auc:.3f})"
-    table = Table("value", "borrowers", "outcome", "points", title=title, title_justify="left", box=None)
+    table = Table("value", "borrowers", "outcome", "points", box=None, header_style="dim")
     for band in factor.bands:
         table.add_row(_value(band), f"{band.borrowers:,}", _rate(band.bad_rate), f"{band.points:+}")
     return table

@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +140,21 @@ def labelled(seen: dict[str, Values], labels: dict[str, bool]) -> Sample:
     return Sample(borrowers, [seen[name] for name in borrowers], [labels[name] for name in borrowers])
 
 
+def part(sample: Sample, kept: Sequence[bool]) -> Sample:
+    """Those of a sample that are `kept`."""
+    return Sample(
+        list(compress(sample.borrowers, kept)), list(compress(sample.values, kept)), list(compress(sample.bad, kept))
+    )
+
+
+def is_late(values: Values) -> bool:
+    """Whether somebody is more than a month late already."""
+    return (values[features.FEATURE_INDEX["worst_contractual_dpd"]] or 0) >= DELAY_DPD
+
+
 def by_ledger(seen: dict[str, Values], reported: dict[str, list[tuple[int, int]]], moment_ms: int) -> Sample:
     """Everybody who was not more than a month late at a moment, and whether they were within two months of it."""
-    place = features.FEATURE_INDEX["worst_contractual_dpd"]
-    borrowers = sorted(name for name, values in seen.items() if (values[place] or 0) < DELAY_DPD)
+    borrowers = sorted(name for name, values in seen.items() if not is_late(values))
     end_ms = moment_ms + WITHIN_DAYS * DAY_MS
     bad = [
         any(dpd >= DELAY_DPD and moment_ms < at_ms <= end_ms for at_ms, dpd in reported.get(name, ()))
