@@ -15,8 +15,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from streams.engine.features import FEATURE_INDEX
-from streams.policy.model import Band, Factor, Scorecard
-from streams.replay.scorecard.sample import Sample
+from streams.policy.compiler import compile_policy
+from streams.policy.model import Band, Factor, Policy, Scorecard
+from streams.replay.scorecard.sample import Sample, Values
 
 BANDS_MAX = 8
 SHARE_MIN = 0.01
@@ -24,52 +25,41 @@ SHARE_MIN = 0.01
 _ROUNDS, _RATE, _SHRINK = 250, 0.08, 5.0
 
 
-def fit(card: Scorecard, sample: Sample) -> Scorecard:
-    """The scorecard with points set by what became of a sample; on the scale of its own tiers.
+def scores_of(policy: Policy, card: Scorecard, values: Sequence[Values]) -> list[int]:
+    """Scores by a scorecard in the place of a policy's, as the engine computes them."""
+    compiled = compile_policy(msgspec.structs.replace(policy, score=card))
+    return [compiled.raw_score(row)[0] for row in values]
 
-    A factor of which the sample shows too little stays as it was set.
+
+def fit(policy: Policy, sample: Sample) -> Scorecard:
+    """The policy's scorecard with points set by what became of a sample.
+
+    A factor of which the sample shows too little stays as it was set. The scores have the spread and the upper quartile
+    of the policy's own, so that its thresholds go on to part about as many borrowers from the others.
     """
+    card = policy.score
     columns = {factor.feature: _column(factor, sample) for factor in card.factors}
     least = max(2, round(len(sample.bad) * SHARE_MIN))
     outcome = np.asarray(sample.bad, dtype=bool)
     edges = {name: _edges(column, outcome, least) for name, column in columns.items()}
-    fitted = [factor for factor in card.factors if _shows(columns[factor.feature], edges[factor.feature], least)]
-    if not fitted or outcome.all() or not outcome.any():
+    fitted = [factor for factor in card.factors if edges[factor.feature]]
+    given = np.asarray(scores_of(policy, card, sample.values), dtype=float)
+    if not fitted or outcome.all() or not outcome.any() or given.std() == 0:
         return card
     codes = np.column_stack([_coded(columns[factor.feature], edges[factor.feature]) for factor in fitted])
-    logit, shapes = _model(codes, outcome, [direction(factor) for factor in fitted], least)
-    per_logit, anchor = scale(card)
+    model = _model(codes, outcome, [direction(factor) for factor in fitted], least)
+    per_logit = float(given.std() / max(model.decision_function(codes).std(), 0.01))
     replaced: dict[str, Factor] = {}
     for at, factor in enumerate(fitted):
-        known, unknown = shapes[at]
+        known, unknown = _shape(model, codes, at, least)
         points = [round(-per_logit * part) for part in known]
         replaced[factor.feature] = msgspec.structs.replace(
             factor, bands=_bands(edges[factor.feature], points), unknown=round(-per_logit * unknown)
         )
-    base = round(anchor - per_logit * logit)
-    return msgspec.structs.replace(
-        card, base=base, factors=tuple(replaced.get(factor.feature, factor) for factor in card.factors)
-    )
-
-
-def scale(card: Scorecard) -> tuple[float, float]:
-    """Points per unit of log odds, and the score at even odds, by which the tiers of a scorecard mean what they say.
-
-    The line goes through the best and the worst border between two tiers, each half way between their log odds.
-    """
-    tiers = [tier for tier in card.tiers if tier.from_score is not None]
-    odds = [_log_odds(tier.probability_bp) for tier in card.tiers]
-    if len(tiers) < 2:
-        return 50 / math.log(2), 500.0
-    best, worst = (odds[0] + odds[1]) / 2, (odds[-2] + odds[-1]) / 2
-    top, bottom = tiers[0].from_score or 0, tiers[-1].from_score or 0
-    per_logit = (top - bottom) / max(worst - best, 0.1)
-    return per_logit, bottom + per_logit * worst
-
-
-def _log_odds(probability_bp: int) -> float:
-    probability = min(max(probability_bp / 10_000, 0.001), 0.999)
-    return math.log(probability / (1 - probability))
+    factors = tuple(replaced.get(factor.feature, factor) for factor in card.factors)
+    without = msgspec.structs.replace(card, base=0, factors=factors)
+    upper = np.percentile(np.asarray(scores_of(policy, without, sample.values)), 75)
+    return msgspec.structs.replace(without, base=round(float(np.percentile(given, 75) - upper)))
 
 
 def direction(factor: Factor) -> int:
@@ -99,11 +89,6 @@ def _edges(column: Any, outcome: Any, least: int) -> list[int]:
     return sorted({math.floor(edge) + 1 for edge in tree.tree_.threshold[tree.tree_.feature == 0]})
 
 
-def _shows(column: Any, edges: Sequence[int], least: int) -> bool:
-    """Whether a sample tells anything of a factor: bands apart."""
-    return len(edges) > 0 and int((~np.isnan(column)).sum()) >= 2 * least
-
-
 def _coded(column: Any, edges: Sequence[int]) -> Any:
     codes: Any = np.searchsorted(np.asarray(edges, dtype=float), column, side="right").astype(float)
     codes[np.isnan(column)] = math.nan
@@ -125,11 +110,9 @@ def _bands(edges: Sequence[int], points: Sequence[int]) -> tuple[Band, ...]:
 # --- the model ----------------------------------------------------------------------------------------------------
 
 
-def _model(
-    codes: Any, outcome: Any, directions: Sequence[int], least: int
-) -> tuple[float, list[tuple[list[float], float]]]:
-    """Mean log odds, and per factor what each band and the unknown add to them, the mean of the sample being 0."""
-    model = HistGradientBoostingClassifier(
+def _model(codes: Any, outcome: Any, directions: Sequence[int], least: int) -> Any:
+    """Boosted stumps over band numbers: their sum of log odds is a sum over the factors."""
+    model: Any = HistGradientBoostingClassifier(
         learning_rate=_RATE,
         max_iter=_ROUNDS,
         max_depth=1,
@@ -139,26 +122,21 @@ def _model(
         early_stopping=False,
         random_state=0,
     )
-    model.fit(codes, outcome)
-    logit = _log_odds_at(model, np.zeros((1, codes.shape[1])))[0]
-    shapes: list[tuple[list[float], float]] = []
-    for at in range(codes.shape[1]):
-        column = codes[:, at]
-        unknown = np.isnan(column)
-        count = int(np.nanmax(column)) + 1
-        asked = np.zeros((count + 1, codes.shape[1]))
-        asked[:, at] = [*range(count), math.nan]
-        added = _log_odds_at(model, asked) - _log_odds_at(model, np.zeros((1, codes.shape[1])))[0]
-        held = np.bincount(column[~unknown].astype(int), minlength=count)
-        known_mean = float((added[:count] * held).sum() / held.sum())
-        # Too few unknown to tell: they stand where the known ones stand on average.
-        of_unknown = float(added[count]) if int(unknown.sum()) >= least else known_mean
-        share = float(unknown.mean())
-        mean = known_mean * (1 - share) + of_unknown * share
-        logit += mean
-        shapes.append(([float(part) - mean for part in added[:count]], of_unknown - mean))
-    return float(logit), shapes
+    return model.fit(codes, outcome)
 
 
-def _log_odds_at(model: Any, codes: Any) -> Any:
-    return model.decision_function(codes)
+def _shape(model: Any, codes: Any, at: int, least: int) -> tuple[list[float], float]:
+    """What each band of a factor and its unknown add to the log odds, the mean of the sample being 0."""
+    column = codes[:, at]
+    unknown = np.isnan(column)
+    count = int(np.nanmax(column)) + 1
+    asked = np.zeros((count + 1, codes.shape[1]))
+    asked[:, at] = [*range(count), math.nan]
+    added = model.decision_function(asked)
+    held = np.bincount(column[~unknown].astype(int), minlength=count)
+    known_mean = float((added[:count] * held).sum() / held.sum())
+    # Too few unknown to tell: they stand where the known ones stand on average.
+    of_unknown = float(added[count]) if int(unknown.sum()) >= least else known_mean
+    share = float(unknown.mean())
+    mean = known_mean * (1 - share) + of_unknown * share
+    return [float(part) - mean for part in added[:count]], of_unknown - mean

@@ -10,19 +10,17 @@ import yaml
 from msgspec import Struct
 
 from streams.engine.features import FEATURE_INDEX
-from streams.policy.compiler import compile_policy
 from streams.policy.loader import body, digest, loads
 from streams.policy.model import Policy, Scorecard, Tier
 from streams.replay.manifest import RecordingError
 from streams.replay.recording import Recording
 from streams.replay.replay import rules_of
-from streams.replay.scorecard.additive import direction, fit
+from streams.replay.scorecard.additive import direction, fit, scores_of
 from streams.replay.scorecard.measure import Power, auc_of, power
 from streams.replay.scorecard.sample import (
     DELAY_DPD,
     WITHIN_DAYS,
     Sample,
-    Values,
     by_ledger,
     is_late,
     labelled,
@@ -94,12 +92,6 @@ class FitReport(Struct, frozen=True):
     factors: list[FactorShown]
 
 
-def scores_of(policy: Policy, card: Scorecard, values: Sequence[Values]) -> list[int]:
-    """Scores by a scorecard in the place of a policy's, as the engine computes them."""
-    compiled = compile_policy(msgspec.structs.replace(policy, score=card))
-    return [compiled.raw_score(row)[0] for row in values]
-
-
 def in_half(borrower_id: str, cut: int) -> bool:
     """Which half of a cut a borrower is in: by its id alone, so that anybody comes to the same."""
     return blake2b(f"{cut}|{borrower_id}".encode(), digest_size=1).digest()[0] % 2 == 1
@@ -117,7 +109,7 @@ def cross_scores(policy: Policy, sample: Sample, cut: int) -> list[int]:
     """The score of each borrower, with points set on the half that it is not in."""
     by_name: dict[str, int] = {}
     for half in (False, True):
-        card = fit(policy.score, only(sample, cut, not half))
+        card = fit(policy, only(sample, cut, not half))
         tested = only(sample, cut, half)
         by_name.update(zip(tested.borrowers, scores_of(policy, card, tested.values), strict=True))
     return [by_name[name] for name in sample.borrowers]
@@ -170,13 +162,13 @@ def _fitted(
 ) -> tuple[Scorecard, FitReport]:
     crossed = [cross_scores(policy, sample, cut) for cut in range(REPEATS)]
     powers = [power(scores, sample.bad) for scores in crossed]
-    card = fit(policy.score, sample)
+    card = fit(policy, sample)
     tiers = _tiers(card, crossed, sample.bad)
     card = msgspec.structs.replace(card, tiers=tuple(tier for tier, _ in tiers))
     later = given_later = None
     if before is not None:
         tested = not_late(only(sample, 0, True))
-        early = fit(policy.score, only(before, 0, False))
+        early = fit(policy, only(before, 0, False))
         later = power(scores_of(policy, early, tested.values), tested.bad)
         given_later = power(scores_of(policy, policy.score, tested.values), tested.bad)
     outcome = f"contractual DPD of {DELAY_DPD} or more within {WITHIN_DAYS} days"
