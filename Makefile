@@ -51,9 +51,10 @@ faults-long: $(READY) ## All rows, the long ones too
 sim: $(READY) ## Simulated workers, broker and store: SEEDS=5000, SEED= repeats one, MUTANT= takes a protection out
 	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),5000)) $(if $(MUTANT),--mutant $(MUTANT))
 
-schemas: $(READY) ## Write JSON Schema and AsyncAPI of the messages, and the JSON Schema of a policy
+schemas: $(READY) ## Write JSON Schema and AsyncAPI of the messages and of a policy, and the state machines
 	$(BIN)/python -m schemas.export
 	$(BIN)/duewatch policy schema --out streams/policy/policy.schema.json
+	$(BIN)/duewatch schemas machines --out docs/state-machines.md
 
 # Pins that still fit are kept; to take newer versions delete the two lock files first.
 lock: $(READY) ## Resolve the locked dependencies again, with hashes, for every platform

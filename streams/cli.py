@@ -614,6 +614,21 @@ def schemas_export(
     export.write(export.FOLDER if out is None else out)
 
 
+@schemas_group.command("machines")
+def schemas_machines(
+    out: Annotated[Path | None, typer.Option(help="File to write to.  [default: standard output]")] = None,
+) -> None:
+    """Write the state machines of loans and borrowers as Markdown: tables, and diagrams drawn from them."""
+    from streams.policy.loader import load
+    from streams.replay.diagrams import document
+
+    text = document(load("standard"))
+    if out is None:
+        print(text, end="")
+    else:
+        out.write_text(text, encoding="utf-8")
+
+
 @schemas_group.command("check")
 def schemas_check() -> None:
     """Check that the published schemas are those of the wire types; lists what is stale, exit code 1 then."""

@@ -44,8 +44,7 @@ COMMANDS = (
     "demo", "worker", "doctor", "rebuild", "audit", "erase", "config show", "topics create", "topics check", "simulate",
     "record", "produce", "replay", "explain", "import uci-credit", "policy lint", "policy test", "policy diff",
     "policy activate", "policy schema", "dlq ls", "dlq show", "dlq replay",
-    "schemas export", "schemas check",
-    "scorecard fit",
+    "schemas export", "schemas machines", "schemas check", "scorecard fit",
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from schemas.topics import CONTROL
 from streams.policy.loader import body, digest, load, loads
 from streams.replay.explain import explain
 from tests.replay.tape import SHANGHAI, TOPIC_OF, Tape, ms
+from tests.stories.moves import check_moves
 from tests.stories.test_stories import MONEY, ON, Play, Story, minor, stories
 
 LIMITS = ("draws_restricted", "limit_decreased", "limit_frozen", "limit_zeroed", "limit_restored", "limit_rebased")
@@ -312,4 +313,5 @@ def test_decisions(story: Story, tmp_path: Path) -> None:
     shadows = [json.loads(bytes(raw)) for raw in found.shadow_decisions]
     assert by_day(events, shadows) == expected_by_day(story)
     check_chain(events)
+    check_moves(events)
     check_reasons(events)
