@@ -374,7 +374,8 @@ class _Pass:
         settle_notices(case)
         if self._reach_due:
             note_overdue(case, as_of_ms, self._judge.calendar)
-        case.borrower.standing.decide_ms = case.wake_ms
+        shadows = case.borrower.shadows
+        case.borrower.standing.decide_ms = case.wake_ms if shadows is None else shadows.live_wake_ms
         if self._judge.reminding is not None:
             remind_ms = self._judge.reminding.next_ms(case, as_of_ms)
             if remind_ms is not None and (case.wake_ms is None or remind_ms < case.wake_ms):
@@ -523,18 +524,18 @@ class _Pass:
     def _wake(self, case: Case, wake_ms: int, cause: Cause) -> None:
         case.touched = True
         self._expire_parked(case, wake_ms)
-        shadows = case.borrower.shadows
-        if shadows is None or (shadows.live_wake_ms is not None and shadows.live_wake_ms <= wake_ms):
+        reminding, live_awake = self._judge.reminding, self._policies.live_awake(case, wake_ms)
+        if live_awake:
             heed_incidents(case, self._task, wake_ms, self._judge.policy.facts, self._judge.calendar)
         standing = case.borrower.standing
         reminder_alone = standing.judged_by and (standing.decide_ms is None or wake_ms < standing.decide_ms)
-        if reminder_alone:
+        if reminder_alone and case.borrower.shadows is None:
             case.wake_ms = standing.decide_ms
         if not reminder_alone or not self._policies.still_stand(case, wake_ms):
-            self._policies.wake(case, wake_ms, cause, self._folded.outputs, self._task)
-        if self._judge.reminding is not None:
+            self._policies.wake(case, wake_ms, cause, self._folded.outputs, self._task, live_awake)
+        if reminding is not None and live_awake:
             clock_ms = self._task.clock_ms or wake_ms
-            self._judge.reminding.at_wake(case, wake_ms, clock_ms, self._emitter(case, cause, wake_ms))
+            reminding.at_wake(case, wake_ms, clock_ms, self._emitter(case, cause, wake_ms))
         self._judged(case, wake_ms)
 
     # --- incidents ----------------------------------------------------------------------------------------------------

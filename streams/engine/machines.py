@@ -10,6 +10,9 @@ from typing import NamedTuple
 from streams.engine.limits import EVENT_OF_STATUS
 from streams.policy.model import LEVELS, STATUSES, Policy
 
+NO_EVENT = "(nothing)"
+"""In the place of an event: the move is made without a word."""
+
 
 class Move(NamedTuple):
     """From one state to another. `event` is the type of the event that tells it (outbound, or inbound where it is the
@@ -33,9 +36,8 @@ class Machine(NamedTuple):
     @property
     def states(self) -> tuple[str, ...]:
         """Every state, in the order in which the moves name them."""
-        return tuple(
-            dict.fromkeys([self.start, *(state for move in self.moves for state in (move.source, move.target))])
-        )
+        named = (state for move in self.moves for state in (move.source, move.target))
+        return tuple(dict.fromkeys([self.start, *named]))
 
     def allows(self, source: str, event: str, target: str) -> bool:
         return any((move.source, move.event, move.target) == (source, event, target) for move in self.moves)
@@ -97,9 +99,14 @@ def _limit_moves() -> tuple[Move, ...]:
         when = "undone, or cleared by a review" if hard == "zeroed" else "cure, probation and stages, or undone"
         moves.append(Move(hard, "limit_restored", mild, when))
     for status in STATUSES:
-        if status not in ("normal", "zeroed"):
-            moves.append(Move(status, "limit_restored", status, "a stage of restoration, or an amount given back"))
+        when = {
+            "normal": "a reviewer sets a higher amount",
+            "zeroed": "a restriction from before is undone; nothing is given back yet",
+        }.get(status, "a stage of restoration, or an amount given back")
+        moves.append(Move(status, "limit_restored", status, when))
         moves.append(Move(status, "limit_rebased", status, "the limit was changed elsewhere"))
+    moves.append(Move("decreased", "limit_decreased", "decreased", "one more step of decrease, or a cut by a reviewer"))
+    moves.append(Move("frozen", "limit_decreased", "frozen", "a cut by a reviewer"))
     return tuple(moves)
 
 
@@ -123,7 +130,23 @@ PLAN = Machine(
     ),
 )  # fmt: skip
 
+_OPEN = ("open", "lying")
+REVIEW = Machine(
+    "review",
+    "A question to a person about a borrower. What a reviewer decides unasked (set_limit, clear, exempt) settles those "
+    "that it answers.",
+    "open",
+    (
+        Move("open", "review_requested", "lying", "nobody has decided: asked again after the days of the policy"),
+        Move("lying", "review_requested", "lying", "likewise, as often as the policy says"),
+        *(Move(state, "review_decided", "approved", "approve: what was proposed is done") for state in _OPEN),
+        *(Move(state, "review_decided", "upheld", "uphold: things stay as they are") for state in _OPEN),
+        *(Move(state, "review_decided", "overturned", "overturn: the decision is undone at once") for state in _OPEN),
+        *(Move(state, NO_EVENT, "withdrawn", "what was proposed no longer holds") for state in _OPEN),
+    ),
+)  # fmt: skip
+
 
 def machines(policy: Policy) -> tuple[Machine, ...]:
     """Every state machine, as it is under a policy."""
-    return delinquency(policy), WARNING, LIMIT, PLAN
+    return delinquency(policy), WARNING, LIMIT, PLAN, REVIEW

@@ -81,23 +81,46 @@ class Policies:
     def judge(self, case: Case, as_of_ms: int, cause: Cause, outputs: list[Output], task: TaskState) -> None:
         """Judge after an event, under every policy."""
         if self._shadows or case.borrower.shadows is not None:
-            self._judge_each(case, as_of_ms, cause, outputs, task, at_wake=False)
+            self._judge_each(case, as_of_ms, cause, outputs, task, at_wake=False, live_awake=True)
         else:
             self.live.judge(case, as_of_ms, cause, outputs, task)
 
-    def wake(self, case: Case, wake_ms: int, cause: Cause, outputs: list[Output], task: TaskState) -> None:
+    def live_awake(self, case: Case, wake_ms: int) -> bool:
+        """Whether a wake-up of the borrower is the live policy's own: for a decision or for a reminder."""
+        if case.borrower.shadows is None:
+            return True
+        _, live_wake_ms = self._seated(case)
+        if live_wake_ms is not None and live_wake_ms <= wake_ms:
+            return True
+        reminding = self.live.reminding
+        return reminding is not None and reminding.next_ms(case, wake_ms - 1) == wake_ms
+
+    def wake(
+        self, case: Case, wake_ms: int, cause: Cause, outputs: list[Output], task: TaskState, live_awake: bool
+    ) -> None:
         """Judge at the borrower's wake-up, under the policies whose own it is."""
         if self._shadows or case.borrower.shadows is not None:
-            self._judge_each(case, wake_ms, cause, outputs, task, at_wake=True)
+            self._judge_each(case, wake_ms, cause, outputs, task, at_wake=True, live_awake=live_awake)
         else:
             self.live.judge(case, wake_ms, cause, outputs, task)
 
     def _judge_each(
-        self, case: Case, as_of_ms: int, cause: Cause, outputs: list[Output], task: TaskState, *, at_wake: bool
+        self,
+        case: Case,
+        as_of_ms: int,
+        cause: Cause,
+        outputs: list[Output],
+        task: TaskState,
+        *,
+        at_wake: bool,
+        live_awake: bool,
     ) -> None:
-        """Shadows first: they need what happened since the last judgement, which the live judge takes as dealt with."""
+        """Shadows first: they need what happened since the last judgement, which the live judge takes as dealt with.
+
+        At a wake-up for a reminder alone the live policy judges only if the score has moved over a threshold.
+        """
         beside, live_wake_ms = self._seated(case)
-        live_due = not at_wake or (live_wake_ms is not None and live_wake_ms <= as_of_ms)
+        live_due = at_wake and live_wake_ms is not None and live_wake_ms <= as_of_ms
         day = self.live.calendar.day(as_of_ms)
         if any(delinquency.learns_past(loan, day) for loan in case.borrower.facts.loans.values()):
             case.retroactive = True
@@ -106,7 +129,7 @@ class Policies:
         for serial, judge in self._shadows:
             shadow = beside.get(serial)
             if shadow is None:
-                if not live_due:
+                if not live_awake:
                     continue
                 standing = _standings.decode(_encode(case.borrower.standing))
                 shadow = beside[serial] = ShadowStanding(serial, standing, live_wake_ms)
@@ -117,7 +140,7 @@ class Policies:
                 judge.judge(seat, as_of_ms, cause, outputs, aside)
                 shadow.wake_ms = seat.wake_ms
         case.wake_ms = live_wake_ms
-        if live_due and (at_wake or not self.live.still_stands(case, as_of_ms)):
+        if live_due or (live_awake and not self.live.still_stands(case, as_of_ms)):
             self.live.judge(case, as_of_ms, cause, outputs, task)
         seated = [beside[serial] for serial, _ in self._shadows if serial in beside]
         if not seated:
@@ -127,14 +150,14 @@ class Policies:
         case.wake_ms = _earliest([case.wake_ms, *(shadow.wake_ms for shadow in seated)])
 
     def _seated(self, case: Case) -> tuple[dict[int, ShadowStanding], int | None]:
-        """The shadow standings of the borrower that are still wanted, and the live policy's own next wake-up.
+        """The shadow standings of the borrower that are still wanted, and when the live policy has to decide next.
 
         A policy that went live keeps the wake-up it had asked for as a shadow: its thresholds need not wait for that of
         the policy before it.
         """
-        kept = case.borrower.shadows
+        kept, standing = case.borrower.shadows, case.borrower.standing
         if kept is None:
-            return {}, case.wake_ms
+            return {}, standing.decide_ms if standing.judged_by else case.wake_ms
         beside = {shadow.serial: shadow for shadow in kept.shadows}
         promoted = None if self._was_shadow is None else beside.get(self._was_shadow)
         wake_ms = kept.live_wake_ms if promoted is None else _earliest([kept.live_wake_ms, promoted.wake_ms])

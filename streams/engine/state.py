@@ -76,7 +76,7 @@ class ShadowStanding(Struct, array_like=True):
 
 
 class SideBySide(Struct, array_like=True):
-    """Where shadows look at a borrower too: the live policy's own next wake-up, and what each shadow holds."""
+    """Where shadows look at a borrower too: when the live policy has to decide next, and what each shadow holds."""
 
     live_wake_ms: int | None
     shadows: list[ShadowStanding]

@@ -2,11 +2,13 @@
 
 from datetime import date
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
+from schemas.inbound import ReviewDecided
 from streams.engine import loan_facts
-from streams.engine.machines import LIMIT, PLAN, WARNING, Machine, delinquency, machines
+from streams.engine.machines import LIMIT, PLAN, REVIEW, WARNING, Machine, delinquency, machines
 from streams.policy.loader import load
 from streams.replay.diagrams import document
 from tests.stories.test_stories import Play
@@ -34,9 +36,16 @@ def test_what_no_rule_does_is_not_allowed() -> None:
     assert not WARNING.allows("watch", "warning_raised", "amber")
     assert not WARNING.allows("red", "warning_cleared", "watch")
     assert not LIMIT.allows("zeroed", "limit_decreased", "decreased")
-    assert not LIMIT.allows("normal", "limit_restored", "normal")
+    assert not LIMIT.allows("zeroed", "limit_decreased", "zeroed")
     assert not LIMIT.allows("frozen", "draws_restricted", "draws_restricted")
     assert not delinquency(STANDARD).allows("C", "bucket_changed", "C")
+
+
+def test_every_decision_of_a_reviewer_has_its_place_in_the_table() -> None:
+    settles = {move.when.split(":")[0] for move in REVIEW.moves if move.event == "review_decided"}
+    known = set(get_args(get_type_hints(ReviewDecided)["decision"]))
+    assert settles < known
+    assert all(word in REVIEW.about for word in known - settles)
 
 
 @pytest.mark.parametrize("move", PLAN.moves, ids=lambda move: f"{move.source}-{move.target}")

@@ -120,7 +120,7 @@ def test_shadows_leave_no_trace_in_what_is_live(alone: Folding, side_by_side: Fo
         assert positions(with_shadows, alone.task.clock_ms) == positions(without, alone.task.clock_ms)
         assert with_shadows.standing == without.standing
         assert with_shadows.shadows is not None
-        assert with_shadows.shadows.live_wake_ms == without.wake_ms
+        assert with_shadows.shadows.live_wake_ms == without.standing.decide_ms
         assert with_shadows.wake_ms == min(
             moment
             for moment in (without.wake_ms, *(shadow.wake_ms for shadow in with_shadows.shadows.shadows))
