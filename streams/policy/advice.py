@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from streams.engine.directions import CODES
 from streams.policy.checks import Finding, Path
+from streams.policy.ladder_checks import ladders
 from streams.policy.model import Condition, Policy, WarningLevel
 
 SCORE_GAP = 10
@@ -59,19 +60,26 @@ def _level(level: WarningLevel, path: Path, least: int, most: int) -> Iterator[F
 
 
 def _steps(policy: Policy, least: int) -> Iterator[Finding]:
-    for number, step in enumerate(policy.limits.steps):
-        for at, condition in enumerate(step.when):
-            path: Path = ("limits", "steps", number, "when", at)
-            if condition.score_below is not None and condition.score_below <= least:
-                yield (*path, "score_below"), f"never holds: the lowest score the card gives is {least}; remove it"
-            for other, milder in enumerate(step.when):
-                if other != at and implies(condition, milder) and (other < at or not implies(milder, condition)):
-                    yield path, f"is never needed: whenever it holds, when[{other}] holds too; remove one of the two"
-                    break
+    for table, steps in ladders(policy):
+        for number, step in enumerate(steps):
+            yield from _conditions(step.when, (*table, number, "when"), least)
+
+
+def _conditions(when: tuple[Condition, ...], table: Path, least: int) -> Iterator[Finding]:
+    for at, condition in enumerate(when):
+        path: Path = (*table, at)
+        if condition.score_below is not None and condition.score_below <= least:
+            yield (*path, "score_below"), f"never holds: the lowest score the card gives is {least}; remove it"
+        for other, milder in enumerate(when):
+            if other != at and implies(condition, milder) and (other < at or not implies(milder, condition)):
+                yield path, f"is never needed: whenever it holds, when[{other}] holds too; remove one of the two"
+                break
 
 
 def implies(stricter: Condition, milder: Condition) -> bool:
-    """Whether `milder` holds whenever `stricter` does, by its own terms."""
+    """Whether `milder` holds whenever `stricter` does, by its own terms, and leads to as much."""
+    if stricter.blacklists and not milder.blacklists:
+        return False
     for name in milder.__struct_fields__:
         wanted, given = getattr(milder, name), getattr(stricter, name)
         if wanted is None or wanted is False:

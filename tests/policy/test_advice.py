@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from streams.policy.advice import score_range
+from streams.policy.advice import implies, score_range
 from streams.policy.lint import lint
 from streams.policy.loader import PolicyError, load
+from streams.policy.model import Condition
 from tests.policy.test_loader import STANDARD, marked
 
 # What of the standard policy is replaced | by what | the advice.
@@ -38,6 +39,11 @@ ODD = [
         "        - {managed_dpd_from: 4}\n▶        - {score_below: -9000}\n",
         "limits.steps[0].when[1].score_below: never holds: the lowest score the card gives is",
     ),
+    (
+        "          - {managed_dpd_from: 15}\n",
+        "          - {managed_dpd_from: 15}\n▶          - {managed_dpd_from: 16}\n",
+        "limits.by_segment.student[1].when[1]: is never needed: whenever it holds, when[0] holds too",
+    ),
     ("reasons:\n", "reasons:\n▶  old_reason: {en: Old., zh: 旧。}\n", "reasons.old_reason: no rule gives this reason"),
 ]  # fmt: skip
 
@@ -52,6 +58,13 @@ def test_names_the_line_of_what_is_odd(old: str, new: str, expected: str, tmp_pa
     assert loaded is not None
     assert {remark.severity for remark in remarks} == {"advice"}
     assert f"{file}:{line}: {expected}" in "\n".join(remark.text for remark in remarks)
+
+
+def test_a_condition_that_lists_too_is_not_the_same_as_one_that_does_not() -> None:
+    plain, harder = Condition(managed_dpd_from=90), Condition(managed_dpd_from=120, blacklists=True)
+    assert not implies(harder, plain)
+    assert implies(Condition(managed_dpd_from=120), plain)
+    assert not implies(plain, Condition(managed_dpd_from=120))
 
 
 def test_there_is_nothing_to_say_of_the_shipped_policy() -> None:
