@@ -113,8 +113,8 @@ class TaskState(Struct, array_like=True):
 class Folded(Struct):
     """The result of one fold.
 
-    `changed` maps each borrower whose state changed to its packed state; `wakes` maps a borrower to its new next
-    wake-up (None: none any more), only where it changed. `taken` is how many records of the chunk were folded (fewer
+    `changed` maps each borrower whose state changed to its packed state; `wakes` maps each of them that has a next
+    wake-up to it, and to None who has one no more. `taken` is how many records of the chunk were folded (fewer
     than given only where a tick has more wake-ups than one fold may fire, or an incident came). `counts` counts records
     by (topic, outcome). `failures` are entries new in the index of failures; those before `failures_from` are dropped.
     `quarantined` has one failure for each borrower put in quarantine. `erased` are borrowers whose state from before

@@ -244,9 +244,9 @@ class _Pass:
         for borrower_id, case in self._cases.items():
             if not case.touched:
                 continue
-            if case.wake_ms != case.borrower.wake_ms:
-                folded.wakes[borrower_id] = case.wake_ms
-                case.borrower.wake_ms = case.wake_ms
+            # Told with every state, not only where it moves: of a log that has been cut, what is left must be enough.
+            if case.wake_ms is not None or case.borrower.wake_ms is not None:
+                folded.wakes[borrower_id] = case.borrower.wake_ms = case.wake_ms
             if case.failed_days:
                 folded.failures += [failure_key(day, borrower_id) for day in dict.fromkeys(case.failed_days)]
                 case.failed_days = []

@@ -196,7 +196,7 @@ def no_borrower_is_named(worker: Worker) -> None:
     labels = set(re.findall(r'[{,](\w+)="', worker.metrics()))
     assert labels == {
         *("topic", "partition", "outcome", "type", "level", "status", "reason", "stage", "le", "bucket", "currency"),
-        *("policy_id", "digest", "version", "python"),
+        *("policy_id", "digest", "version", "python", "engine", "why"),
     }
 
 
