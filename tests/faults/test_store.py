@@ -80,6 +80,7 @@ def backed_up(client: "redis.Redis") -> dict[bytes, bytes]:
     return backup
 
 
+@pytest.mark.long
 def test_redis_restored_from_an_old_backup(make_stage: MakeStage, one_node: Cluster) -> None:
     """Under a running worker: what it loads is refused as stale, and what the backup lacks is copied from the log."""
     stage = under_way(make_stage, one_node, 0.2)
@@ -167,6 +168,7 @@ def keys_of(client: "redis.Redis", stage: Stage, task: int) -> list[bytes]:
     return sorted(key for key in client.keys(f"{{{stage.app_id}:{task}}}:b:*") if isinstance(key, bytes))
 
 
+@pytest.mark.long
 def test_a_state_is_damaged(make_stage: MakeStage, one_node: Cluster) -> None:
     """Its checksum tells; the task is copied anew."""
     stage = under_way(make_stage, one_node, 0.3)

@@ -29,6 +29,7 @@ _MINUTE_MS = 60_000
 _SHIPPED = Path(loader.__file__).parent / "standard.yaml"
 
 
+@pytest.mark.long
 def test_bad_records_in_bulk(make_stage: MakeStage, one_node: Cluster) -> None:
     """Every sixth record cannot be read; workers are killed among them."""
     stage = make_stage(one_node, rounds=30)
@@ -40,6 +41,7 @@ def test_bad_records_in_bulk(make_stage: MakeStage, one_node: Cluster) -> None:
     assert len(stage.marks()) == 2
 
 
+@pytest.mark.long
 def test_the_clock_jumps(make_stage: MakeStage, one_node: Cluster) -> None:
     """The wall clock of whoever writes the ticks jumps ahead and back, the next one's is behind, then a day ahead:
     business time only goes forward, it is the same for all, and a day ahead is more than the broker takes."""
@@ -86,6 +88,7 @@ def ticked(stage: Stage, times: int) -> None:
     )
 
 
+@pytest.mark.long
 def test_releases_with_other_policies_one_after_the_other(
     make_stage: MakeStage, one_node: Cluster, tmp_path: Path
 ) -> None:

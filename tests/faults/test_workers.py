@@ -45,6 +45,7 @@ def test_killed_in_the_takeover(stage: Stage) -> None:
     walk(stage, [Point(at, hit=stage.random.randint(1, 4)) for at in TAKEOVER], -signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_told_to_stop(stage: Stage) -> None:
     """SIGTERM in a transaction, before one, and in a take-over: each ends in good order."""
     stage.pace(SLOW_S)
@@ -106,6 +107,7 @@ def test_zombie_in_its_takeover(make_stage: MakeStage, one_node: Cluster, at: st
     stage.finish()
 
 
+@pytest.mark.long
 def test_a_slow_owner_comes_back_late(make_stage: MakeStage, one_node: Cluster) -> None:
     """It sits in a transaction while the group gives its task away, for longer than its grace."""
     stage = make_stage(one_node, partitions=4)
@@ -117,6 +119,7 @@ def test_a_slow_owner_comes_back_late(make_stage: MakeStage, one_node: Cluster) 
     stage.finish()
 
 
+@pytest.mark.long
 def test_a_transaction_times_out(stage: Stage) -> None:
     """The worker stands still, not for so long that it loses its tasks, but the broker has aborted meanwhile."""
     stage.pace(SLOW_S)
