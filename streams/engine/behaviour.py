@@ -7,6 +7,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from streams.engine.signals import Signals
+
 NONE: Final = -1
 """A day that there is none of."""
 
@@ -101,3 +103,4 @@ class Windows(Struct, array_like=True):
     income: Income | None = None
     activity: Activity | None = None
     failed_debits: Proof | None = None
+    signals: Signals | None = None

@@ -35,7 +35,7 @@ from streams.engine.standing import LimitDecision, Listing, LoanStanding, Standi
 from streams.engine.state import Borrower, Facts
 from streams.engine.view import Hindsight, LoanView, View, overturned
 from streams.engine.windows import LOANS
-from streams.policy.compiler import Compiled
+from streams.policy.compiler import Compiled, bands_of
 from streams.policy.model import LEVELS, Policy
 
 DELINQUENCY = "delinquency"
@@ -64,8 +64,8 @@ class Judge:
         self._suspended = [FEATURE_INDEX[name] for name in compiled.policy.offers.hardship.suspended]
         reminders = compiled.policy.reminders
         self.reminding = None if reminders is None else Reminding(compiled.policy, reminders, self.calendar)
-        self._best_for_arrears = [
-            (at, max(band.points for band in factor.bands))
+        self._for_arrears = [
+            (at, factor)
             for at, factor in enumerate(compiled.policy.score.factors)
             if factor.feature in ARREARS_FEATURES
         ]
@@ -142,8 +142,8 @@ class Judge:
         )
         if features.scored.get(self.digest) == features.version:
             return True
-        self._suspend_points(case, values, as_of_ms)
-        result = self.compiled.raw_score(values)
+        values = self.scorable(facts, values, as_of_ms)
+        result = self.compiled.score_of(_segment_of(case.borrower))(values)
         edges = self._score_edges
         if bisect_right(edges, result[0]) != bisect_right(edges, standing.score):
             return False
@@ -157,7 +157,7 @@ class Judge:
         values = evaluate(
             facts.windows, facts.loans.values(), as_of_ms, self.calendar, managed, contractual, case.features
         )
-        self._suspend_points(case, values, as_of_ms)
+        values = self.scorable(facts, values, as_of_ms)
         episodes = 0
         episode_days = _episode_days(case.borrower.standing, day)
         episode_proof: list[str] = []
@@ -175,7 +175,8 @@ class Judge:
                     distressed = restructured if distressed is None else max(distressed, restructured)
             if loan.plan_ids and loan_facts.plan_kept(loan, day) is not None:
                 plan_kept = True
-        result = scored(self.compiled, values)
+        segment = _segment_of(case.borrower)
+        result = scored(self.compiled, values, segment)
         case.features.scored[self.digest] = case.features.version
         return View(
             as_of_ms=as_of_ms,
@@ -188,19 +189,23 @@ class Judge:
             episodes=episodes,
             fraud_event_id=_fraud(facts, case.borrower.standing),
             plan_kept=plan_kept,
-            score_but_arrears=self._score_but_arrears(result) if managed else result.score,
+            score_but_arrears=self._score_but_arrears(result, segment) if managed else result.score,
             distressed_day=distressed,
             pressing=case.borrower.standing.level,
             episode_proof=episode_proof,
-            segment="" if facts.profile is None else facts.profile.segment,
+            segment=segment,
         )
 
-    def _suspend_points(self, case: Case, values: list[int | None], as_of_ms: int) -> None:
+    def scorable(self, facts: Facts, values: list[int | None], as_of_ms: int) -> list[int | None]:
         """While a reported hardship lasts, what it makes a borrower do is not scored: such features are unknown."""
-        directions = case.borrower.facts.directions
-        if directions is not None and as_of_ms < reviews.hardship_until(directions, self.policy):
-            for at in self._suspended:
-                values[at] = None
+        directions = facts.directions
+        if directions is None or as_of_ms >= reviews.hardship_until(directions, self.policy):
+            return values
+        # A list of its own: the one given is kept, and may serve other policies too.
+        left = values[:]
+        for at in self._suspended:
+            left[at] = None
+        return left
 
     # --- loans --------------------------------------------------------------------------------------------------------
 
@@ -365,9 +370,12 @@ class Judge:
         episodes = sum(delinquency.overdue_episodes(loan, day, episode_days, rules) for loan in loans)
         return Hindsight(positions, episodes, view.scored.score, view.level, level_undone)
 
-    def _score_but_arrears(self, result: Scored) -> int:
+    def _score_but_arrears(self, result: Scored, segment: str) -> int:
         """The score with the best points in every factor that the ledger decides."""
-        return result.score + sum(best - result.points[at] for at, best in self._best_for_arrears)
+        better = 0
+        for at, factor in self._for_arrears:
+            better += max(band.points for band in bands_of(factor, segment).bands) - result.points[at]
+        return result.score + better
 
     def _count_standing(self, standing: Standing, level: int, rung: int, task: TaskState) -> None:
         """Keep the task's counts of borrowers by level and by limit status."""
@@ -425,6 +433,12 @@ class Judge:
         for parked in borrower.facts.parked:
             moments.append(parked.parked_ms + rules.allowed_lateness_days * DAY_MS)
         return min((moment for moment in moments if moment > view.as_of_ms), default=None)
+
+
+def _segment_of(borrower: Borrower) -> str:
+    """The borrower's segment, empty before its first profile."""
+    profile = borrower.facts.profile
+    return "" if profile is None else profile.segment
 
 
 def _is_clean(loan: Loan, position: Position, day: int) -> bool:

@@ -8,11 +8,13 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Collection
 from math import isqrt
 from operator import mul
-from typing import Final, NamedTuple
+from typing import Final
 
 from streams.engine.arrears import graced_days
 from streams.engine.behaviour import NONE, Activity, Borrowing, Income, Logins, Spending, Windows
 from streams.engine.calendar import Calendar
+from streams.engine.feature import CAP_BP, NEVER, Feature, Value
+from streams.engine.incomes import Incomes, seen_monthly
 from streams.engine.loan import (
     ATTEMPT,
     ATTEMPT_DAY,
@@ -27,6 +29,9 @@ from streams.engine.loan import (
     is_ended,
 )
 from streams.engine.login_skips import evaluate_logins_with_skips
+from streams.engine.signal_features import AFFECTING, SIGNAL_TIME, SignalCache, refresh
+from streams.engine.signal_table import SIGNAL_FEATURES
+from streams.engine.signals import Kind, reports_of
 from streams.engine.windows import (
     ACTIVITY,
     BORROWING,
@@ -41,26 +46,6 @@ from streams.engine.windows import (
     first_of_next_month,
     month_of,
 )
-
-Value = int | None
-CAP_BP: Final = 100_000
-"""Ratios to an income that may be nothing end here."""
-
-
-class Feature(NamedTuple):
-    """One column of the feature list.
-
-    `proof` names the kind of event that proves its value; `proof_days` is how far back such an event may lie (0: any
-    age, since what proves an absence is the last time the thing was seen). Arrears are proved by the loans themselves.
-    """
-
-    name: str
-    group: str
-    unit: str
-    proof: str
-    proof_days: int
-    meaning: str
-
 
 FEATURES: tuple[Feature, ...] = (
     Feature("logins_7d", "logins", "count", "login", 7, "Successful logins in 7 days"),
@@ -140,6 +125,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     Feature("worst_managed_dpd", "repayments", "days", "", 0, "Managed days past due, worst of the open loans"),
     Feature("worst_contractual_dpd", "repayments", "days", "", 0, "Contractual days past due, worst of the open loans"),
+    *SIGNAL_FEATURES,
 )  # fmt: skip
 
 FEATURE_INDEX: dict[str, int] = {feature.name: index for index, feature in enumerate(FEATURES)}
@@ -155,8 +141,9 @@ _LOANS: Final = FEATURE_INDEX["reborrow_cycles_90d"]
 _ACTIVITY: Final = FEATURE_INDEX["activity_fall_bp"]
 _MANAGED: Final = FEATURE_INDEX["worst_managed_dpd"]
 _CONTRACTUAL: Final = FEATURE_INDEX["worst_contractual_dpd"]
+_SIGNALS: Final = FEATURE_INDEX[SIGNAL_FEATURES[0].name]
 
-_PARTS = (ACTIVITY, LOGINS, SPENDING, BORROWING, LOANS, INCOME, OUTFLOW)
+_PARTS = (ACTIVITY, LOGINS, SPENDING, BORROWING, LOANS, INCOME, OUTFLOW, SIGNAL_TIME)
 _AT_ACTIVITY: Final = 0
 _AT_LOGINS: Final = 1
 _AT_SPENDING: Final = 2
@@ -164,8 +151,7 @@ _AT_BORROWING: Final = 3
 _AT_LOANS: Final = 4
 _AT_INCOME: Final = 5
 _AT_OUTFLOW: Final = 6
-NEVER: Final = 1 << 40
-"""A day or hour that does not come."""
+_AT_SIGNALS: Final = 7
 
 _BY_BORROWER: Final = 1
 
@@ -192,13 +178,14 @@ class FeatureCache:
     by policy digest the version that the score in the standing is of.
     """
 
-    __slots__ = ("dirty", "due_minor", "hour", "scored", "until", "until_any", "usual", "values", "version")
+    __slots__ = ("dirty", "due_minor", "hour", "scored", "signals", "until", "until_any", "usual", "values", "version")
 
     def __init__(self) -> None:
         self.dirty = EVERYTHING
         self.hour = NONE
         self.until = [NONE] * len(_PARTS)
         self.until_any = NONE
+        self.signals = SignalCache()
         self.due_minor: Value = None
         self.scored: dict[str, int] = {}
         self.usual = UsualSpend()
@@ -236,12 +223,14 @@ def evaluate(
             if hour >= until:
                 dirty |= part
     elif hour < cache.hour:
-        dirty = EVERYTHING
+        dirty |= EVERYTHING
     cache.hour = hour
     values = cache.values
     if dirty != 0:
         before = values[:]
         _refresh(cache, dirty, windows, loans, hour)
+        if dirty & AFFECTING or cache.signals.outflow_seen == (windows.spending is None):
+            _refresh_signals(cache, dirty, windows, loans, calendar, hour // 24)
         cache.until_any = min(cache.until)
         cache.dirty = 0
         if before != values:
@@ -281,6 +270,21 @@ def _refresh(cache: FeatureCache, dirty: int, windows: Windows, loans: Collectio
 def _leaves(days: list[int], at: int, span: int) -> int:
     """The day on which the entry at `at`, the oldest of a window of `span` days, leaves it."""
     return days[at] + span if at < len(days) else NEVER
+
+
+def _refresh_signals(
+    cache: FeatureCache, dirty: int, windows: Windows, loans: Collection[Loan], calendar: Calendar, day: int
+) -> None:
+    """What comes now and then, and income where it is also reported."""
+    values, signals = cache.values, cache.signals
+    reported = reports_of(windows.signals, Kind.INCOMES)
+    incomes = Incomes(windows.income, reported, day)
+    if reported is not None:
+        fall, (variation, without) = incomes.fall_bp(), incomes.by_month()
+        values[_INCOME : _INCOME + 4] = incomes.recent_minor(), fall, variation, without
+        values[_DUE_TO_INCOME] = due_bp(cache.due_minor, incomes.monthly_minor())
+    refresh(signals, values, _SIGNALS, windows, loans, calendar, incomes, dirty)
+    cache.until[_AT_SIGNALS] = signals.until_day * 24
 
 
 def evaluate_activity(activity: Activity | None, day: int) -> tuple[Value, int]:
@@ -392,12 +396,6 @@ def evaluate_spending(
     return to_mean, deviations, cash, sum(spending.transfer[recent:]) * 10_000 // spent, until
 
 
-def _monthly_income(income: Income, day: int) -> int:
-    """Income of 30 days, or of 35 at the rate of 30 if that is more: months have 31 days, and pay days move."""
-    days, amounts = income.days, income.amounts
-    return max(sum(amounts[bisect_right(days, day - 30) :]), sum(amounts[bisect_right(days, day - 35) :]) * 6 // 7)
-
-
 def evaluate_income(income: Income | None, day: int) -> tuple[Value, Value, Value, Value, int]:
     """The 4 features from income_30d_minor on, and until when they and due_to_income_bp stand."""
     if income is None or income.first_day == NONE:
@@ -415,7 +413,7 @@ def evaluate_income(income: Income | None, day: int) -> tuple[Value, Value, Valu
     if income.first_day <= day - 89:
         before = sum(amounts[bisect_right(days, day - 120) : recent])
         if before > 0:
-            fall = 10_000 - _monthly_income(income, day) * 30_000 // before
+            fall = 10_000 - seen_monthly(income, day) * 30_000 // before
     variation: Value = None
     without: Value = None
     month = month_of(day)
@@ -435,9 +433,15 @@ def evaluate_due(income: Income | None, due: Value, day: int) -> Value:
     """due_to_income_bp."""
     if due is None or income is None or income.first_day == NONE or income.first_day > day - 29:
         return None
+    return due_bp(due, seen_monthly(income, day))
+
+
+def due_bp(due: Value, monthly: Value) -> Value:
+    """What falls due in a month against the income of one."""
+    if due is None or monthly is None:
+        return None
     if due == 0:
         return 0
-    monthly = _monthly_income(income, day)
     return CAP_BP if monthly == 0 else min(CAP_BP, due * 10_000 // monthly)
 
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from schemas import inbound as wire
 from schemas.inbound import BorrowerEvent, given
-from streams.engine import ledger, loan_facts, windows
+from streams.engine import ledger, loan_facts, signal_windows, windows
 from streams.engine.calendar import Calendar, day_of
 from streams.engine.cases import Case
 from streams.engine.directions import Directions, notice_of, take_hardship, take_hold
@@ -37,6 +37,8 @@ Result = Taken | Duplicate | Refused | Parking
 TAKEN = Taken([])
 LOGIN_CHANNELS_MAX = 8
 """Of the channels of logins so many are kept at most."""
+USES = ("investment", "gambling")
+"""What a loan is not for."""
 
 
 class Ingest:
@@ -49,7 +51,7 @@ class Ingest:
     def take(self, case: Case, event: BorrowerEvent) -> Result:
         """Take one decoded event into the facts of its borrower."""
         effect = _EFFECTS.get(type(event))
-        result = TAKEN if effect is None else effect(self, case, event)
+        result = self._signal(case, event) if effect is None else effect(self, case, event)
         if isinstance(result, Taken):
             case.dirty(windows.observe_activity(case.borrower.facts.windows, self.calendar.day(event.at_ms)))
         return result
@@ -71,12 +73,20 @@ class Ingest:
         if not facts.windows.currency:
             case.dirty(windows.observe_currency(facts.windows, event.currency))
         case.dirty(windows.observe_transaction(facts.windows, self.calendar, event))
+        if event.category in USES and event.direction == "out" and event.currency == facts.windows.currency:
+            case.dirty(signal_windows.observe_use(facts.windows, self.calendar, event))
+        return TAKEN
+
+    def _signal(self, case: Case, event: BorrowerEvent) -> Result:
+        case.dirty(signal_windows.observe(case.borrower.facts.windows, self.calendar, event))
         return TAKEN
 
     def _profile_set(self, case: Case, event: wire.ProfileSet) -> Result:
-        """The latest profile by `at_ms` stands; an older one that comes late changes nothing."""
+        """The latest profile by `at_ms` stands; an older one that comes late tells no more than the limit of then."""
         facts = case.borrower.facts
         if facts.profile is not None and (event.at_ms, event.event_id) < (facts.profile.at_ms, facts.profile.event_id):
+            if event.currency == facts.windows.currency:
+                case.dirty(signal_windows.observe_profile(facts.windows, self.calendar, event))
             return TAKEN
         facts.profile = Profile(
             event.segment,
@@ -86,7 +96,10 @@ class Ingest:
             event.at_ms,
             event.event_id,
             given(event.identity_token) or "",
+            given(event.industry) or "",
+            given(event.region) or "",
         )
+        case.dirty(signal_windows.observe_profile(facts.windows, self.calendar, event))
         case.dirty(windows.observe_currency(facts.windows, event.currency))
         case.new_profile = case.more_than_windows = True
         return TAKEN
@@ -95,6 +108,11 @@ class Ingest:
         if event.confirmed:
             case.more_than_windows = True
             case.borrower.facts.fraud_event_id = event.event_id
+        return self._reported(case, event)
+
+    def _reported(self, case: Case, event: BorrowerEvent) -> Result:
+        """What scores, and is looked at besides."""
+        self._signal(case, event)
         return self._directed(case, event)
 
     def _directed(self, case: Case, event: BorrowerEvent) -> Result:
@@ -181,8 +199,8 @@ _EFFECTS: dict[type[BorrowerEvent], Callable[[Ingest, Case, Any], Result]] = {
     wire.ProfileSet: Ingest._profile_set,
     wire.FraudReported: Ingest._fraud_reported,
     wire.HardshipReported: Ingest._hardship_reported,
-    wire.ViolationReported: Ingest._directed,
-    wire.BlacklistReported: Ingest._directed,
+    wire.ViolationReported: Ingest._reported,
+    wire.BlacklistReported: Ingest._reported,
     wire.AppealFiled: Ingest._directed,
     wire.ReviewDecided: Ingest._review_decided,
     wire.HoldSet: Ingest._held,
@@ -205,7 +223,7 @@ _EFFECTS: dict[type[BorrowerEvent], Callable[[Ingest, Case, Any], Result]] = {
     wire.PlanBroken: Ingest._loan_event,
     wire.PlanCompleted: Ingest._loan_event,
 }
-"""What is not here is an event of the borrower's own and nothing more."""
+"""What is not here is a signal, or an event of the borrower's own and nothing more."""
 
 _OBSERVED: dict[type[BorrowerEvent], Callable[[Ingest, Case, Loan, Any], int]] = {
     wire.RepaymentReceived: Ingest._received,

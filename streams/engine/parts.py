@@ -7,6 +7,7 @@ An event touches one or two windows; loans and the other windows are most of a s
 from msgspec.msgpack import Encoder
 
 from streams.engine.behaviour import Windows
+from streams.engine.signals import SIGNAL_BITS
 from streams.engine.state import Borrower, Facts
 from streams.engine.windows import ACTIVITY, BORROWING, EVERYTHING, INCOME, LOANS, LOGINS, SPENDING
 
@@ -17,6 +18,7 @@ _CHANGED_BY = {
     "spending": SPENDING,
     "income": INCOME,
     "activity": ACTIVITY,
+    "signals": SIGNAL_BITS,
 }
 """What has to be dirty for a part to have changed. What is not here is packed every time."""
 
@@ -44,7 +46,7 @@ class PackedParts:
     __slots__ = ("changed", "facts", "windows")
 
     def __init__(self) -> None:
-        self.changed = EVERYTHING
+        self.changed = EVERYTHING | SIGNAL_BITS
         self.facts: list[bytes] = [b""] * len(_FACTS)
         self.windows: list[bytes] = [b""] * len(_WINDOWS)
 

@@ -5,7 +5,7 @@ from msgspec import Struct
 
 class Profile(Struct, array_like=True, gc=False):
     """The latest `profile_set` by its `at_ms`. `limit_minor` is the lender's figure, not ours (see limits).
-    `identity_token` is empty where the lender gives none."""
+    `identity_token`, `industry` and `region` are empty where the lender gives none."""
 
     segment: str
     currency: str
@@ -14,3 +14,5 @@ class Profile(Struct, array_like=True, gc=False):
     at_ms: int
     event_id: str
     identity_token: str = ""
+    industry: str = ""
+    region: str = ""

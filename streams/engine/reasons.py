@@ -15,9 +15,10 @@ from streams.engine import delinquency
 from streams.engine.calendar import iso_day
 from streams.engine.features import FEATURES
 from streams.engine.score import crossed
+from streams.engine.signal_proof import signal_proof
 from streams.engine.view import LoanView, View, loan_holds
 from streams.engine.windows import proof
-from streams.policy.compiler import SUBTOTALS, Compiled
+from streams.policy.compiler import SUBTOTALS, Compiled, bands_of
 from streams.policy.model import STATUSES, Condition, LimitStep
 
 REASONS_MAX = 4
@@ -103,8 +104,11 @@ class Reasoner:
             index = self._compiled.factor_features[at]
             value = view.features[index]
             feature = FEATURES[index]
-            evidence = proof(view.windows, feature.proof, feature.proof_days, view.day) or _arrears_proof(view)
-            reasons.append(self._reason(factor.reason, value, crossed(factor.bands, value), cost, evidence))
+            asked = feature.proof, feature.proof_days, view.day
+            evidence = proof(view.windows, *asked) or signal_proof(view.windows.signals, *asked) or _arrears_proof(view)
+            reasons.append(
+                self._reason(factor.reason, value, crossed(bands_of(factor, view.segment).bands, value), cost, evidence)
+            )
         return reasons
 
     # --- the way back -------------------------------------------------------------------------------------------------

@@ -19,9 +19,9 @@ class Scored(Struct, gc=False):
     points: tuple[int, ...]
 
 
-def scored(compiled: Compiled, features: Sequence[int | None]) -> Scored:
-    """Score a feature list (in the order of FEATURES) by a policy."""
-    total, subtotals, tier, points = compiled.raw_score(features)
+def scored(compiled: Compiled, features: Sequence[int | None], segment: str = "") -> Scored:
+    """Score a feature list (in the order of FEATURES) by a policy, with the points of a segment."""
+    total, subtotals, tier, points = compiled.score_of(segment)(features)
     return Scored(total, subtotals, tier, compiled.policy.score.tiers[tier].probability_bp, points)
 
 

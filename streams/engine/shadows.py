@@ -117,10 +117,12 @@ class Policies:
     ) -> None:
         """Shadows first: they need what happened since the last judgement, which the live judge takes as dealt with.
 
-        At a wake-up for a reminder alone the live policy judges only if the score has moved over a threshold.
+        At a wake-up for a reminder alone a policy that reminds as the live one does judges only if the score has moved
+        over a threshold.
         """
         beside, live_wake_ms = self._seated(case)
         live_due = at_wake and live_wake_ms is not None and live_wake_ms <= as_of_ms
+        reminded = live_awake and not live_due
         day = self.live.calendar.day(as_of_ms)
         if any(delinquency.learns_past(loan, day) for loan in case.borrower.facts.loans.values()):
             case.retroactive = True
@@ -133,10 +135,11 @@ class Policies:
                     continue
                 standing = _standings.decode(_encode(case.borrower.standing))
                 shadow = beside[serial] = ShadowStanding(serial, standing, live_wake_ms)
-            elif at_wake and (shadow.wake_ms is None or shadow.wake_ms > as_of_ms):
+            due = at_wake and shadow.wake_ms is not None and shadow.wake_ms <= as_of_ms
+            if at_wake and not due and not (reminded and judge.policy.reminders == self.live.policy.reminders):
                 continue
             seat = _seat(case, shadow)
-            if at_wake or not judge.still_stands(seat, as_of_ms):
+            if due or not judge.still_stands(seat, as_of_ms):
                 judge.judge(seat, as_of_ms, cause, outputs, aside)
                 shadow.wake_ms = seat.wake_ms
         case.wake_ms = live_wake_ms

@@ -8,13 +8,15 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from streams.engine.arrears import MATERIAL_RUN_DAYS
-from streams.engine.features import FEATURE_INDEX
+from streams.engine.features import FEATURE_INDEX, FEATURES
 from streams.policy import ladder_checks, reminder_checks, review_checks
 from streams.policy.ladder_checks import untold as _reason
-from streams.policy.model import LEVELS, Factor, Policy, WarningLevel
+from streams.policy.model import LEVELS, Band, Factor, Policy, WarningLevel
 
 Path = tuple[str | int, ...]
 Finding = tuple[Path, str]
+OF_OTHERS = {"other_lenders": "external", "listings": "external", "links": "links"}
+"""Groups of features that say what others have told, and the subtotal of each."""
 
 
 def findings(policy: Policy) -> Iterator[Finding]:
@@ -160,11 +162,21 @@ def _scorecard(policy: Policy) -> Iterator[Finding]:
             yield (*path, "feature"), f"{factor.feature!r} is scored twice; keep one of the two"
         seen.add(factor.feature)
         yield from _reason(policy, factor.reason, (*path, "reason"))
-        yield from _bands(factor, (*path, "bands"))
+        yield from _bands(factor.bands, (*path, "bands"))
+        for segment, points in factor.segments.items():
+            yield from _bands(points.bands, (*path, "segments", segment, "bands"))
+        yield from _of_others(factor, path)
 
 
-def _bands(factor: Factor, path: Path) -> Iterator[Finding]:
-    bands = factor.bands
+def _of_others(factor: Factor, path: Path) -> Iterator[Finding]:
+    """What others say must be known as such: a decision to freeze or zero leaves these subtotals out."""
+    index = FEATURE_INDEX.get(factor.feature)
+    wanted = None if index is None else OF_OTHERS.get(FEATURES[index].group)
+    if wanted is not None and factor.subtotal != wanted:
+        yield (*path, "subtotal"), f"{factor.feature} comes from others, not from the borrower; write {wanted}"
+
+
+def _bands(bands: tuple[Band, ...], path: Path) -> Iterator[Finding]:
     if not bands:
         yield path, "is empty; one band without bounds covers every value"
         return

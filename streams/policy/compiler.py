@@ -6,8 +6,9 @@ from typing import NamedTuple, cast
 
 from streams.engine.arrears import EPISODE_DPD
 from streams.engine.features import FEATURE_INDEX, FEATURES
+from streams.engine.signal_table import GROUP_LEADS
 from streams.policy.loader import digest as digest_of
-from streams.policy.model import Factor, Policy, Regulatory, Scorecard, Subtotal
+from streams.policy.model import Factor, Policy, Regulatory, Scorecard, Segment, SegmentPoints, Subtotal
 
 SUBTOTALS: tuple[Subtotal, ...] = ("ability", "willingness", "behaviour", "external", "links")
 """The order of subtotals everywhere."""
@@ -28,8 +29,8 @@ class Edges(NamedTuple):
 class Compiled:
     """A policy ready to run. Equal policies compile to equal source.
 
-    `source` is the generated scorecard, `raw_score` its function. `factor_features` gives the index in FEATURES of each
-    factor.
+    `source` is the generated scorecard, `raw_score` its function, for borrowers without a segment of their own in it
+    (see `score_of`). `factor_features` gives the index in FEATURES of each factor.
     """
 
     __slots__ = (
@@ -39,17 +40,23 @@ class Compiled:
         "factor_features",
         "policy",
         "raw_score",
+        "raw_score_by_segment",
         "source",
     )
 
-    def __init__(self, policy: Policy, digest: str, source: str, raw_score: ScoreFunction) -> None:
+    def __init__(self, policy: Policy, digest: str, source: str, functions: dict[str, ScoreFunction]) -> None:
         self.policy = policy
         self.digest = digest
         self.source = source
-        self.raw_score = raw_score
+        self.raw_score = functions[""]
+        self.raw_score_by_segment = functions
         self.edges = _edges(policy)
         self.bucket_starts = tuple(bucket.from_day for bucket in policy.buckets)
         self.factor_features = tuple(FEATURE_INDEX[factor.feature] for factor in policy.score.factors)
+
+    def score_of(self, segment: str) -> ScoreFunction:
+        """The score function of a segment ("" and any that has nothing of its own: the common one)."""
+        return self.raw_score_by_segment.get(segment, self.raw_score)
 
     def bucket_index(self, managed_dpd: int) -> int:
         """The index of the bucket of a managed DPD (0 or more)."""
@@ -65,27 +72,47 @@ def compile_policy(policy: Policy) -> Compiled:
     digest = digest_of(policy)
     found = _compiled.get(digest)
     if found is None:
-        source = score_source(policy.score)
+        segments = ["", *sorted({segment for factor in policy.score.factors for segment in factor.segments})]
+        source = "".join(score_source(policy.score, segment) for segment in segments)
         scope: dict[str, object] = {}
         # The text holds names fixed here and whole numbers alone: nothing a policy says reaches it as code.
         exec(compile(source, f"<scorecard {digest[:19]}>", "exec"), scope)  # noqa: S102
-        found = Compiled(policy, digest, source, cast(ScoreFunction, scope["score"]))
+        functions = {segment: cast(ScoreFunction, scope[_function_name(segment)]) for segment in segments}
+        found = Compiled(policy, digest, source, functions)
         if len(_compiled) >= _KEPT:
             _compiled.clear()
         _compiled[digest] = found
     return found
 
 
-def score_source(card: Scorecard) -> str:
-    """Python source of ``score(v)`` over a feature list: one chain of comparisons per factor."""
-    lines = ["def score(v):"]
+def bands_of(factor: Factor, segment: str) -> Factor | SegmentPoints:
+    """Where the bands and the points of the unknown stand that a factor has for a segment."""
+    own = factor.segments.get(cast(Segment, segment))
+    return factor if own is None else own
+
+
+def _function_name(segment: str) -> str:
+    return f"score_{segment}" if segment else "score"
+
+
+def score_source(card: Scorecard, segment: str = "") -> str:
+    """Python source of ``score(v)`` over a feature list: one chain of comparisons per factor.
+
+    Factors of a group with a leading feature stand together behind it: while that is unknown, all of them are.
+    """
+    lines = [f"def {_function_name(segment)}(v):"]
+    terms: dict[str, list[str]] = {subtotal: [] for subtotal in SUBTOTALS}
+    groups: dict[str, list[int]] = {}
     for at, factor in enumerate(card.factors):
-        lines += _factor_lines(at, factor)
-    sums = []
-    for subtotal in SUBTOTALS:
-        terms = [f"p{at}" for at, factor in enumerate(card.factors) if factor.subtotal == subtotal]
-        sums.append(" + ".join(terms) or "0")
-    lines += [f"    s{at} = {text}" for at, text in enumerate(sums)]
+        group = FEATURES[FEATURE_INDEX[factor.feature]].group
+        if group in GROUP_LEADS:
+            groups.setdefault(group, []).append(at)
+        else:
+            lines += _factor_lines(at, factor, segment, "    ")
+            terms[factor.subtotal].append(f"p{at}")
+    for number, (group, members) in enumerate(groups.items()):
+        lines += _group_lines(number, FEATURE_INDEX[GROUP_LEADS[group]], members, card, segment, terms)
+    lines += [f"    s{at} = {' + '.join(terms[subtotal]) or '0'}" for at, subtotal in enumerate(SUBTOTALS)]
     lines.append(f"    t = {card.base} + s0 + s1 + s2 + s3 + s4")
     for at, tier in enumerate(card.tiers):
         test = f"t >= {tier.from_score}" if tier.from_score is not None else "True"
@@ -95,13 +122,32 @@ def score_source(card: Scorecard) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _factor_lines(at: int, factor: Factor) -> list[str]:
-    index = FEATURE_INDEX[factor.feature]
-    lines = [f"    x = v[{index}]  # {FEATURES[index].name}", "    if x is None:", f"        p{at} = {factor.unknown}"]
-    for band in factor.bands:
-        lines.append("    else:" if band.upper is None else f"    elif x < {band.upper}:")
-        lines.append(f"        p{at} = {band.points}")
-    return lines
+def _group_lines(
+    number: int, lead: int, members: list[int], card: Scorecard, segment: str, terms: dict[str, list[str]]
+) -> list[str]:
+    """The factors of one group, and its sums, which are added to `terms`."""
+    unknown = {at: bands_of(card.factors[at], segment).unknown for at in members}
+    known: list[str] = []
+    absent = [f"        p{at} = {points}" for at, points in unknown.items()]
+    for at in members:
+        known += _factor_lines(at, card.factors[at], segment, "        ")
+    for place, subtotal in enumerate(SUBTOTALS):
+        part = [at for at in members if card.factors[at].subtotal == subtotal]
+        if part:
+            name = f"g{number}_{place}"
+            absent.append(f"        {name} = {sum(unknown[at] for at in part)}")
+            known.append(f"        {name} = {' + '.join(f'p{at}' for at in part)}")
+            terms[subtotal].append(name)
+    return [f"    if v[{lead}] is None:  # {FEATURES[lead].group}", *absent, "    else:", *known]
+
+
+def _factor_lines(at: int, factor: Factor, segment: str, indent: str) -> list[str]:
+    index, card = FEATURE_INDEX[factor.feature], bands_of(factor, segment)
+    lines = [f"x = v[{index}]  # {FEATURES[index].name}", "if x is None:", f"    p{at} = {card.unknown}"]
+    for band in card.bands:
+        lines.append("else:" if band.upper is None else f"elif x < {band.upper}:")
+        lines.append(f"    p{at} = {band.points}")
+    return [indent + line for line in lines]
 
 
 def _edges(policy: Policy) -> Edges:
@@ -123,7 +169,8 @@ def _edges(policy: Policy) -> Edges:
             if condition.overdue_episodes_from is not None:
                 managed.add(EPISODE_DPD)
     for factor in policy.score.factors:
-        bounds = {band.upper for band in factor.bands if band.upper is not None}
+        every: list[Factor | SegmentPoints] = [factor, *factor.segments.values()]
+        bounds = {band.upper for card in every for band in card.bands if band.upper is not None}
         if factor.feature == "worst_managed_dpd":
             managed |= bounds
         elif factor.feature == "worst_contractual_dpd":

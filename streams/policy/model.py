@@ -122,14 +122,23 @@ class Band(Model, frozen=True):
     upper: int | None = None
 
 
+class SegmentPoints(Model, frozen=True):
+    """What a factor is worth for one segment instead."""
+
+    bands: tuple[Band, ...]
+    unknown: Points
+
+
 class Factor(Model, frozen=True):
-    """One feature in the scorecard. `reason` is the code given when its points count against the borrower."""
+    """One feature in the scorecard. `reason` is the code given when its points count against the borrower. `segments`
+    have bands and points of their own; every other one, and a borrower without a profile, has those of the factor."""
 
     feature: Name
     subtotal: Subtotal
     bands: tuple[Band, ...]
     unknown: Points
     reason: Name
+    segments: dict[Segment, SegmentPoints] = {}
 
 
 class Tier(Model, frozen=True):

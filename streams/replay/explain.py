@@ -31,7 +31,7 @@ from streams.engine.score import scored
 from streams.engine.shadows import SHADOW_DECISIONS
 from streams.engine.standing import Standing
 from streams.engine.state import Borrower, unpack
-from streams.policy.compiler import SUBTOTALS
+from streams.policy.compiler import SUBTOTALS, bands_of
 from streams.policy.model import LEVELS, Band
 from streams.replay.cycle import LocalTask, chunks
 from streams.replay.explained_people import PeopleShown, people
@@ -274,6 +274,7 @@ def _explained(
         max((position.managed for position in still_open), default=None),
         max((position.contractual for position in still_open), default=None),
     )
+    values = judge.scorable(borrower.facts, values, as_of_ms)
     profile = borrower.facts.profile
     clock_ms = task.task.clock_ms
     return Explained(
@@ -286,7 +287,7 @@ def _explained(
         segment=None if profile is None else profile.segment,
         loans=[_loan(loan, positions[name], day, judge, borrower) for name, loan in loans.items()],
         features={feature.name: value for feature, value in zip(FEATURES, values, strict=True)},
-        score=_score(values, judge),
+        score=_score(values, judge, "" if profile is None else profile.segment),
         standing=_standing(borrower.standing, task.engine.judge_by(borrower.standing.judged_by)),
         people=people(borrower.standing.oversight, borrower.facts.directions, as_of_ms, zone),
         decisions=decisions,
@@ -352,13 +353,13 @@ def _status(loan: Loan, day: int) -> Literal["open", "closed", "written_off"]:
     return "closed" if 0 <= loan.closed_day <= day else "open"
 
 
-def _score(values: list[int | None], judge: Judge) -> ScoreShown:
+def _score(values: list[int | None], judge: Judge, segment: str) -> ScoreShown:
     card = judge.policy.score
-    result = scored(judge.compiled, values)
+    result = scored(judge.compiled, values, segment)
     shown = []
     for at, factor in enumerate(card.factors):
         value = values[judge.compiled.factor_features[at]]
-        band = _band(factor.bands, value)
+        band = _band(bands_of(factor, segment).bands, value)
         shown.append(FactorShown(factor.feature, factor.reason, factor.subtotal, value, band, result.points[at]))
     return ScoreShown(
         score=result.score,

@@ -14,6 +14,7 @@ from streams.engine.behaviour import Windows
 from streams.engine.calendar import DAY_MS, HOUR_MS, Calendar
 from streams.engine.features import FEATURE_INDEX, FEATURES, evaluate
 from streams.engine.loan import Loan
+from streams.engine.signal_table import SIGNAL_FEATURES
 from streams.policy.loader import load
 from tests.oracle.behaviour import Deed, features
 
@@ -153,7 +154,7 @@ def test_the_oracle_has_an_answer_for_every_feature_of_behaviour() -> None:
     deeds += [Deed(START_MS + day * DAY_MS, "in", 9_000, "income") for day in range(0, 200, 25)]
     deeds += [Deed(START_MS + 190 * DAY_MS, "loan"), Deed(START_MS + 190 * DAY_MS, "repaid", 5)]
     names = set(features(deeds, START_MS + 199 * DAY_MS, "Asia/Shanghai"))
-    assert names == {feature.name for feature in FEATURES} - LOAN_FEATURES
+    assert names == {feature.name for feature in FEATURES} - LOAN_FEATURES - {f.name for f in SIGNAL_FEATURES}
 
 
 def test_packing_loses_nothing_and_nothing_costs_next_to_nothing() -> None:

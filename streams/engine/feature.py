@@ -1,0 +1,24 @@
+"""What a feature is: one column of the list that the scorecard looks at."""
+
+from typing import NamedTuple
+
+Value = int | None
+CAP_BP = 100_000
+"""Ratios to an income that may be nothing end here."""
+NEVER = 1 << 40
+"""A day or hour that does not come."""
+
+
+class Feature(NamedTuple):
+    """One column of the feature list.
+
+    `proof` names the kind of event that proves its value; `proof_days` is how far back such an event may lie (0: any
+    age, since what proves an absence is the last time the thing was seen). Arrears are proved by the loans themselves.
+    """
+
+    name: str
+    group: str
+    unit: str
+    proof: str
+    proof_days: int
+    meaning: str
