@@ -22,3 +22,8 @@ class Feature(NamedTuple):
     proof: str
     proof_days: int
     meaning: str
+
+
+def leaves(times: list[int], at: int, span: int) -> int:
+    """The day (or hour) on which the entry at `at`, the oldest of a window of `span` days (or hours), leaves it."""
+    return times[at] + span if at < len(times) else NEVER

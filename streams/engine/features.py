@@ -13,8 +13,8 @@ from typing import Final
 from streams.engine.arrears import graced_days
 from streams.engine.behaviour import NONE, Activity, Borrowing, Income, Logins, Spending, Windows
 from streams.engine.calendar import Calendar
-from streams.engine.feature import CAP_BP, NEVER, Feature, Value
-from streams.engine.incomes import Incomes, seen_monthly
+from streams.engine.feature import CAP_BP, NEVER, Feature, Value, leaves
+from streams.engine.incomes import Incomes, seen_monthly, seen_until
 from streams.engine.loan import (
     ATTEMPT,
     ATTEMPT_DAY,
@@ -43,7 +43,6 @@ from streams.engine.windows import (
     LOGINS,
     OUTFLOW,
     SPENDING,
-    first_of_next_month,
     month_of,
 )
 
@@ -267,11 +266,6 @@ def _refresh(cache: FeatureCache, dirty: int, windows: Windows, loans: Collectio
         values[_OUTFLOW], until[_AT_OUTFLOW] = evaluate_outflow(windows.spending, windows.income, day)
 
 
-def _leaves(days: list[int], at: int, span: int) -> int:
-    """The day on which the entry at `at`, the oldest of a window of `span` days, leaves it."""
-    return days[at] + span if at < len(days) else NEVER
-
-
 def _refresh_signals(
     cache: FeatureCache, dirty: int, windows: Windows, loans: Collection[Loan], calendar: Calendar, day: int
 ) -> None:
@@ -295,7 +289,7 @@ def evaluate_activity(activity: Activity | None, day: int) -> tuple[Value, int]:
         return None, (activity.first_day + 89) * 24
     days, counts = activity.days, activity.counts
     recent, oldest = bisect_right(days, day - 30), bisect_right(days, day - 120)
-    until = min(_leaves(days, recent, 30), _leaves(days, oldest, 120)) * 24
+    until = min(leaves(days, recent, 30), leaves(days, oldest, 120)) * 24
     before = sum(counts[oldest:recent])
     if before == 0:
         return None, until
@@ -313,7 +307,7 @@ def evaluate_logins(logins: Logins | None, day: int, hour: int) -> tuple[Value, 
     if logins.failed_hours:
         at = bisect_right(logins.failed_hours, hour - 24)
         refused = sum(logins.failed[at:])
-        until = min(until, _leaves(logins.failed_hours, at, 24))
+        until = min(until, leaves(logins.failed_hours, at, 24))
     if logins.first_day == NONE:
         return None, None, None, refused, None, until
     days, counts = logins.days, logins.counts
@@ -345,7 +339,7 @@ def evaluate_borrowing(borrowing: Borrowing | None, day: int) -> tuple[Value, Va
         days, counts = borrowing.days, borrowing.counts
         of_week, of_month, of_quarter = (bisect_right(days, day - span) for span in (7, 30, 90))
         week, month, quarter = sum(counts[of_week:]), sum(counts[of_month:]), sum(counts[of_quarter:])
-        until = min(_leaves(days, of_week, 7), _leaves(days, of_month, 30), _leaves(days, of_quarter, 90)) * 24
+        until = min(leaves(days, of_week, 7), leaves(days, of_month, 30), leaves(days, of_quarter, 90)) * 24
     hours, credit = borrowing.repaid_hours, borrowing.credit_hours
     repaid = from_credit = 0
     oldest = bisect_left(hours, (day - 89) * 24)
@@ -372,12 +366,12 @@ def evaluate_spending(
     end_day = (hour - 23) // 24
     seen = min(90, end_day - spending.first_day)
     recent = bisect_right(days, day - 30)
-    until = _leaves(days, recent, 30) * 24
+    until = leaves(days, recent, 30) * 24
     if seen < 30:
         until = min(until, (spending.first_day + 30) * 24 + 23)
     else:
         at = bisect_right(spending.hours, hour - 24)
-        until = min(until, (end_day + 1) * 24 + 23, _leaves(spending.hours, at, 24))
+        until = min(until, (end_day + 1) * 24 + 23, leaves(spending.hours, at, 24))
         start, end = bisect_left(days, end_day - 90), bisect_left(days, end_day)
         total = sum(out[start:end]) - sum(credit[start:end])
         if total > 0:
@@ -402,13 +396,6 @@ def evaluate_income(income: Income | None, day: int) -> tuple[Value, Value, Valu
         return None, None, None, None, NEVER
     days, amounts = income.days, income.amounts
     recent = bisect_right(days, day - 30)
-    until = min(
-        _leaves(days, recent, 30),
-        _leaves(days, bisect_right(days, day - 35), 35),
-        _leaves(days, bisect_right(days, day - 120), 120),
-        first_of_next_month(day),
-        *(income.first_day + seen for seen in (29, 89) if income.first_day + seen > day),
-    )
     fall: Value = None
     if income.first_day <= day - 89:
         before = sum(amounts[bisect_right(days, day - 120) : recent])
@@ -426,7 +413,7 @@ def evaluate_income(income: Income | None, day: int) -> tuple[Value, Value, Valu
         without = whole - (end - start) + by_month.count(0)
         if total > 0:
             variation = isqrt(whole * sum(map(mul, by_month, by_month)) - total * total) * 10_000 // total
-    return sum(amounts[recent:]), fall, variation, without, until * 24
+    return sum(amounts[recent:]), fall, variation, without, seen_until(income, day) * 24
 
 
 def evaluate_due(income: Income | None, due: Value, day: int) -> Value:
@@ -452,12 +439,12 @@ def evaluate_outflow(spending: Spending | None, income: Income | None, day: int)
     if income.inflow_first_day > day - 29:
         return None, (income.inflow_first_day + 29) * 24
     recent = bisect_right(income.inflow_days, day - 30)
-    until = _leaves(income.inflow_days, recent, 30)
+    until = leaves(income.inflow_days, recent, 30)
     inflow = sum(income.inflow[recent:])
     outflow = 0
     if spending is not None:
         recent = bisect_right(spending.days, day - 30)
-        until = min(until, _leaves(spending.days, recent, 30))
+        until = min(until, leaves(spending.days, recent, 30))
         outflow = sum(spending.out[recent:])
     if inflow == 0:
         return None if outflow == 0 else CAP_BP, until * 24

@@ -6,14 +6,12 @@ only what was seen.
 """
 
 from bisect import bisect_left, bisect_right
-from datetime import date
 from math import isqrt
 
 from streams.engine.behaviour import NONE, Income
-from streams.engine.calendar import day_of
-from streams.engine.feature import Value
+from streams.engine.feature import Value, leaves
 from streams.engine.signals import INCOME, KEY, Reports
-from streams.engine.windows import month_of
+from streams.engine.windows import first_day_of, month_of
 
 REPORTED_MONTHS = 3
 
@@ -24,9 +22,15 @@ def seen_monthly(income: Income, day: int) -> int:
     return max(sum(amounts[bisect_right(days, day - 30) :]), sum(amounts[bisect_right(days, day - 35) :]) * 6 // 7)
 
 
-def first_day_of(month: int) -> int:
-    """The first day of a civil month (year * 12 + month - 1)."""
-    return day_of(date(month // 12, month % 12 + 1, 1))
+def seen_until(income: Income, day: int) -> int:
+    """The day from which time alone may change what follows from the income seen."""
+    until = first_day_of(month_of(day) + 1)
+    for span in (30, 35, 90, 120):
+        until = min(until, leaves(income.days, bisect_right(income.days, day - span), span))
+    for span in (29, 89, 119):
+        if income.first_day + span > day:
+            until = min(until, income.first_day + span)
+    return until
 
 
 class Incomes:
@@ -108,18 +112,7 @@ class Incomes:
 
     def until_day(self) -> int:
         """The day from which time alone may change any of it."""
-        until = first_day_of(self.month + 1)
-        income = self.income
-        if income is None:
-            return until
-        for span in (30, 35, 90, 120):
-            at = bisect_right(income.days, self.day - span)
-            if at < len(income.days):
-                until = min(until, income.days[at] + span)
-        for span in (29, 89, 119):
-            if income.first_day + span > self.day:
-                until = min(until, income.first_day + span)
-        return until
+        return first_day_of(self.month + 1) if self.income is None else seen_until(self.income, self.day)
 
     def _reported_until(self, last: int) -> list[int]:
         """The reported months among the REPORTED_MONTHS that end with `last`, oldest first."""

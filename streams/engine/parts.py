@@ -40,7 +40,7 @@ _WINDOWS_HEAD = _head(len(_WINDOWS))
 class PackedParts:
     """The packed parts of one borrower while its state is open.
 
-    Whoever changes a part adds its bit to `changed` (see `Case.touch`).
+    Whoever changes a part adds its bit to `changed` (see `Case.dirty`).
     """
 
     __slots__ = ("changed", "facts", "windows")

@@ -268,10 +268,9 @@ def month_of(day: int) -> int:
     return on.year * 12 + on.month - 1
 
 
-def first_of_next_month(day: int) -> int:
-    """The first day of the civil month after that of a day."""
-    on = date_of(day)
-    return day_of(date(on.year + on.month // 12, on.month % 12 + 1, 1))
+def first_day_of(month: int) -> int:
+    """The first day of a civil month (year * 12 + month - 1)."""
+    return day_of(date(month // 12, month % 12 + 1, 1))
 
 
 def _borrowing(windows: Windows) -> Borrowing:

@@ -1,6 +1,6 @@
 #!lua
 -- Copies one commit, or one part of a large one.
--- KEYS: meta, task, wakes, failures, known, then the key of each changed borrower.
+-- KEYS: meta, task, wakes, failures, written, then the key of each changed borrower.
 -- ARGV: fence, applied before ('' = none), applied after, read_from, '1' if more parts follow, task state ('' = as it was),
 --       bound below which failures are dropped ('' = none), number of wake-ups dropped, number of failures added, then the
 --       state of each changed borrower ('' = erase it), then each borrower whose wake-up is dropped, then each failure
@@ -15,7 +15,6 @@ if pending and pending ~= ARGV[3] then return {'TORN', pending} end
 
 -- One call for many arguments is several times as fast as a call each; Lua's stack (8,000) bounds how many.
 local first_state, states = 10, #KEYS - 5
-local written = string.sub(KEYS[1], 1, -5) .. 'written'
 local name_at = #KEYS[1] - 1
 
 -- A failure is day (7 digits), '|', borrower: there are as many of one borrower as the index has days, at most.
@@ -28,28 +27,24 @@ local function forget_failures(name)
 end
 
 for i = 0, states - 1, 2000 do
-  local call, keys, places, n = {}, {}, {}, 0
+  local call, places, n = {}, {}, 0
   for j = i, math.min(i + 2000, states) - 1 do
     local key, state = KEYS[6 + j], ARGV[first_state + j]
     local name = string.sub(key, name_at)
     if state == '' then
       redis.call('UNLINK', key)
-      redis.call('SREM', KEYS[5], key)
-      redis.call('ZREM', written, name)
+      redis.call('ZREM', KEYS[5], name)
       forget_failures(name)
     else
-      keys[#keys + 1] = key
       call[n + 1], call[n + 2] = key, state
       places[n + 1], places[n + 2] = ARGV[3], name
       n = n + 2
     end
   end
   if n > 0 then
-    -- Which keys there are, so that `load` misses one that vanishes. Most are there already, and asking is cheap.
-    if redis.call('EXISTS', unpack(keys)) < #keys then redis.call('SADD', KEYS[5], unpack(keys)) end
     redis.call('MSET', unpack(call))
-    -- Where in the commit log each state stands, for the rolling snapshot.
-    redis.call('ZADD', written, unpack(places))
+    -- Where in the commit log each state stands: for the rolling snapshot, and so that `load` misses one that vanishes.
+    redis.call('ZADD', KEYS[5], unpack(places))
   end
 end
 if ARGV[5] == '1' then
@@ -78,7 +73,7 @@ for i = first_set, #ARGV, 4000 do
   redis.call('ZADD', KEYS[3], unpack(ARGV, i, math.min(i + 3999, #ARGV)))
 end
 if ARGV[6] ~= '' then
-  redis.call('SADD', KEYS[5], KEYS[2])
+  redis.call('HSET', KEYS[1], 'task', '1')
   redis.call('SET', KEYS[2], ARGV[6])
 end
 redis.call('HSET', KEYS[1], 'applied', ARGV[3], 'read_from', ARGV[4])

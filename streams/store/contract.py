@@ -76,11 +76,11 @@ class Change(Struct, frozen=True):
     """What one commit changes.
 
     `to_applied` is its offset in the commit log (of its last part), `read_from` that of its first part. `changed`
-    maps a borrower to its packed state, `wakes` a borrower to its next wake-up in epoch ms (None: none any more);
-    both hold only what changed. `task` is the packed task state, None where the commit leaves it as it was (a claim).
-    `failures` are new entries of the index of failures; those that sort before `failures_from` are dropped. `erased`
-    are borrowers whose state goes, and with it their wake-up and their failures, before all else: who came again
-    afterwards is in `changed`, too.
+    maps each borrower whose state changed to its packed state, `wakes` to its next wake-up in epoch ms, whether that
+    has moved or not (None: none any more; who has and had none is not in it). `task` is the packed task state, None
+    where the commit leaves it as it was (a claim). `failures` are new entries of the index of failures; those that sort
+    before `failures_from` are dropped. `erased` are borrowers whose state goes, and with it their wake-up and their
+    failures, before all else: who came again afterwards is in `changed`, too.
     """
 
     to_applied: int

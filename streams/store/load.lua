@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 -- Reads states and due wake-ups, only where the copy stands at the caller's commit.
--- KEYS: meta, wakes, failures, known, then each key to read.
+-- KEYS: meta, wakes, failures, written, then each key to read.
 -- ARGV: fence, applied, due until ('' = no wake-ups), most wake-ups and most failures, prefix of a borrower's key, then the
 --       bounds of the failures asked for ('' = none). A failure is day (7 digits), '|', borrower.
 -- The keys of due and failed borrowers are not known to the caller; they carry the same hash tag, so they are on this node.
@@ -16,12 +16,17 @@ end
 
 -- One call for many keys is faster than a call each; Lua's stack (8,000) bounds how many.
 local is_lost = false
+-- Whether a key was there and is not any more: deleted by hand, or evicted. Few have no state, only those who are new.
+local function was_there(key)
+  if string.sub(key, 1, #ARGV[5]) ~= ARGV[5] then return redis.call('HEXISTS', KEYS[1], 'task') == 1 end
+  return redis.call('ZSCORE', KEYS[4], string.sub(key, #ARGV[5] + 1)) and true
+end
+
 local function read(keys, from)
   local states, n = {}, 0
   for i = from, #keys, 4000 do
     for _, state in ipairs(redis.call('MGET', unpack(keys, i, math.min(i + 3999, #keys)))) do
-      -- It was there and is not any more: deleted by hand, or evicted. Few have no state, only those who are new.
-      if not state and redis.call('SISMEMBER', KEYS[4], keys[from + n]) == 1 then is_lost = true end
+      if not state and was_there(keys[from + n]) then is_lost = true end
       n = n + 1
       states[n] = state
     end

@@ -2,9 +2,8 @@
 
 Keys, all under the hash tag `{app:partition}`, so that every script stays on one node of a cluster: `:meta` (hash),
 `:task` and `:b:<borrower>` (packed states, sealed), `:wakes` (sorted set of borrowers by moment), `:failures` (sorted
-set of index entries, all of score 0), `:known` (set of the keys of all states, so that one that vanishes is missed),
-`:written` (sorted set of borrowers by the commit their state was copied from).
-None expires.
+set of index entries, all of score 0), `:written` (sorted set of all borrowers by the commit their state was copied from,
+so that a state that vanishes is missed). None expires.
 
 A commit is one script as long as its states stay within `PART_BYTES`; a larger one is cut, so that no script holds
 Redis up for long. Nobody sees what has been copied of it meanwhile: the first part marks the task and `load` refuses
@@ -180,7 +179,6 @@ class RedisStore:
         self._task = f"{tag}:task"
         self._wakes = f"{tag}:wakes"
         self._failures = f"{tag}:failures"
-        self._known = f"{tag}:known"
         self._written = f"{tag}:written"
         self._prefix = f"{tag}:b:"
         self._scripts = {name: redis.register_script(source) for name, source in _SCRIPTS.items()}
@@ -213,7 +211,7 @@ class RedisStore:
                 "apply",
                 fence,
                 from_applied,
-                [self._meta, self._task, self._wakes, self._failures, self._known, *(key for key, _ in part)],
+                [self._meta, self._task, self._wakes, self._failures, self._written, *(key for key, _ in part)],
                 [
                     fence,
                     before,
@@ -247,7 +245,7 @@ class RedisStore:
         span = ("", "") if failures is None else (f"({failures[0]}", f"({failures[1]}")
         for start in range(0, max(len(borrowers), 1), PART_STATES):
             asked = borrowers[start : start + PART_STATES]
-            keys = [self._meta, self._wakes, self._failures, self._known]
+            keys = [self._meta, self._wakes, self._failures, self._written]
             keys += [self._prefix + name for name in asked]
             _, states, wakes, due_states, failed, failed_states = await self._run(
                 "load", fence, applied, keys, [fence, applied, until, limit, self._prefix, *span]
@@ -263,7 +261,7 @@ class RedisStore:
         return Loaded(blobs, due, entries)
 
     async def task_blob(self, fence: int, applied: int) -> bytes | None:
-        keys = [self._meta, self._wakes, self._failures, self._known, self._task]
+        keys = [self._meta, self._wakes, self._failures, self._written, self._task]
         _, states, *_ = await self._run("load", fence, applied, keys, [fence, applied, "", 0, self._prefix, "", ""])
         return self._unseal([""], states)[""]
 
@@ -293,7 +291,7 @@ class RedisStore:
         return Looked(self._unseal(borrowers, states), wakes, count)
 
     async def wipe(self, fence: int) -> None:
-        batch = [self._task, self._wakes, self._failures, self._known, self._written]
+        batch = [self._task, self._wakes, self._failures, self._written]
         with self._reported():
             async for key in self._redis.scan_iter(match=f"{self._prefix}*", count=_WIPE_KEYS):
                 batch.append(key)

@@ -5,6 +5,6 @@
 local fence = redis.call('HGET', KEYS[1], 'fence')
 if fence and tonumber(fence) > tonumber(ARGV[1]) then return {'FENCED', fence} end
 if fence ~= ARGV[1] then return {'STALE', redis.call('HGET', KEYS[1], 'applied') or ''} end
-redis.call('HDEL', KEYS[1], 'applied', 'read_from', 'pending')
+redis.call('HDEL', KEYS[1], 'applied', 'read_from', 'pending', 'task')
 for i = 2, #KEYS do redis.call('UNLINK', KEYS[i]) end
 return {'OK'}
