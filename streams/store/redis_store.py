@@ -2,8 +2,8 @@
 
 Keys, all under the hash tag `{app:partition}`, so that every script stays on one node of a cluster: `:meta` (hash),
 `:task` and `:b:<borrower>` (packed states, sealed), `:wakes` (sorted set of borrowers by moment), `:failures` (sorted
-set of index entries, all of score 0), `:written` (sorted set of all borrowers by the commit their state was copied from,
-so that a state that vanishes is missed). None expires.
+set of index entries, all of score 0), `:written` (sorted set of all borrowers by the commit their state was copied
+from, so that a state that vanishes is missed). None expires.
 
 A commit is one script as long as its states stay within `PART_BYTES`; a larger one is cut, so that no script holds
 Redis up for long. Nobody sees what has been copied of it meanwhile: the first part marks the task and `load` refuses
