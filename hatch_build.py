@@ -16,9 +16,10 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 # What every event passes. Modules that hold shapes of what is decoded stay as they are, since msgspec reads their
 # annotations when it makes a decoder; so do those that are seldom run.
 _COMPILED = (
-    "allocation", "arrears", "calendar", "cases", "decide", "delinquency", "encode", "features", "fold", "history",
-    "ingest", "journal", "ledger", "limits", "loan_facts", "offers", "order", "parts", "reasons", "regulatory", "score",
-    "shadows", "view", "warnings", "windows",
+    "allocation", "arrears", "calendar", "cases", "debts", "decide", "decode", "delinquency", "encode",
+    "features", "fold", "history", "incomes", "ingest", "journal", "ledger", "limits", "loan_facts",
+    "login_skips", "offers", "order", "parts", "reasons", "regulatory", "relief", "reminders", "reviews",
+    "score", "shadows", "signal_features", "signal_windows", "view", "warnings", "windows",
 )  # fmt: skip
 _SETUP = """
 import sys

@@ -4,12 +4,15 @@ An event touches one or two windows; loans and the other windows are most of a s
 `state.pack` gives of the whole: in msgpack an array is its head and then its members, one after the other.
 """
 
+from typing import Any
+
+from msgspec import Raw
 from msgspec.msgpack import Encoder
 
 from streams.engine.behaviour import Windows
 from streams.engine.signals import SIGNAL_BITS
 from streams.engine.state import Borrower, Facts
-from streams.engine.windows import ACTIVITY, BORROWING, EVERYTHING, INCOME, LOANS, LOGINS, SPENDING
+from streams.engine.windows import BORROWING, EVERYTHING, INCOME, LOANS, LOGINS, SPENDING
 
 _CHANGED_BY = {
     "loans": LOANS,
@@ -17,24 +20,17 @@ _CHANGED_BY = {
     "borrowing": BORROWING,
     "spending": SPENDING,
     "income": INCOME,
-    "activity": ACTIVITY,
     "signals": SIGNAL_BITS,
 }
-"""What has to be dirty for a part to have changed. What is not here is packed every time."""
+"""What has to be dirty for a part to have changed. What is not here is packed every time: it is small, or changes with
+every event."""
 
 _encode = Encoder().encode
 
-
-def _head(members: int) -> bytes:
-    return bytes([0x90 | members]) if members < 16 else b"\xdc" + members.to_bytes(2, "big")
-
-
 _BORROWER = Borrower.__struct_fields__
-_BORROWER_HEAD = _head(len(_BORROWER))
 _FACTS = [(name, _CHANGED_BY.get(name, EVERYTHING)) for name in Facts.__struct_fields__]
 _WINDOWS = [(name, _CHANGED_BY.get(name, EVERYTHING)) for name in Windows.__struct_fields__]
-_FACTS_HEAD = _head(len(_FACTS))
-_WINDOWS_HEAD = _head(len(_WINDOWS))
+_AT_WINDOWS = Facts.__struct_fields__.index("windows")
 
 
 class PackedParts:
@@ -43,31 +39,26 @@ class PackedParts:
     Whoever changes a part adds its bit to `changed` (see `Case.dirty`).
     """
 
-    __slots__ = ("changed", "facts", "windows")
+    __slots__ = ("_facts", "_windows", "changed")
 
     def __init__(self) -> None:
         self.changed = EVERYTHING | SIGNAL_BITS
-        self.facts: list[bytes] = [b""] * len(_FACTS)
-        self.windows: list[bytes] = [b""] * len(_WINDOWS)
+        self._facts: list[Any] = [None] * len(_FACTS)
+        self._windows: list[Any] = [None] * len(_WINDOWS)
 
     def pack(self, borrower: Borrower) -> bytes:
         """What `state.pack(borrower)` would give."""
-        changed = self.changed
-        windows, facts = borrower.facts.windows, borrower.facts
-        for at, (name, bits) in enumerate(_WINDOWS):
-            if bits == EVERYTHING or changed & bits:
-                self.windows[at] = _encode(getattr(windows, name))
-        for at, (name, bits) in enumerate(_FACTS):
-            if name == "windows":
-                self.facts[at] = _WINDOWS_HEAD + b"".join(self.windows)
-            elif bits == EVERYTHING or changed & bits:
-                self.facts[at] = _encode(getattr(facts, name))
+        _renew(self._windows, _WINDOWS, borrower.facts.windows, self.changed)
+        _renew(self._facts, _FACTS, borrower.facts, self.changed)
+        self._facts[_AT_WINDOWS] = self._windows
         self.changed = 0
-        packed = [_BORROWER_HEAD]
-        for name in _BORROWER:
-            if name == "facts":
-                packed.append(_FACTS_HEAD)
-                packed += self.facts
-            else:
-                packed.append(_encode(getattr(borrower, name)))
-        return b"".join(packed)
+        return _encode([self._facts if name == "facts" else getattr(borrower, name) for name in _BORROWER])
+
+
+def _renew(kept: list[Any], fields: list[tuple[str, int]], whole: Any, changed: int) -> None:
+    """Pack again what may have changed of the parts that are kept packed; of the others take what is there now."""
+    for at, (name, bits) in enumerate(fields):
+        if bits == EVERYTHING:
+            kept[at] = getattr(whole, name)
+        elif changed & bits:
+            kept[at] = Raw(_encode(getattr(whole, name)))

@@ -33,8 +33,8 @@ from streams.worker.roll import carried_on
 from streams.worker.takeover import Owned
 from streams.worker.transport import Fetched
 
-FOLD_MOST_S = 0.25
-FOLD_LEAST_S = 0.1
+FOLD_MOST_S = 0.5
+FOLD_LEAST_S = 0.2
 _LIMIT_LEAST = 100
 _BUFFER_BYTES = 8 * 1024 * 1024
 _REFUSALS_MOST = 5
