@@ -12,6 +12,8 @@ from streams.engine.breaker import Granted
 from streams.engine.incidents import Incident
 from streams.engine.order import Record
 
+TASK_SCHEMA: Final = 1
+"""Version of a task's packed state; every change raises it, as with `streams.engine.state.SCHEMA`."""
 SWEEP_LIMIT: Final = 2_000
 """How many wake-ups one fold fires at most; a longer sweep spans several folds."""
 
@@ -88,7 +90,7 @@ class TaskState(Struct, array_like=True):
     have overturned, by the rule that made them, `granted` is what the breaker has let through in this hour.
     """
 
-    schema: int = 1
+    schema: int = TASK_SCHEMA
     clock_ms: int | None = None
     live: PolicyInForce | None = None
     control_seen: list[str] = field(default_factory=list)

@@ -12,14 +12,18 @@ from msgspec import DecodeError, Struct, field
 from msgspec.msgpack import Decoder, Encoder
 
 from streams.engine.behaviour import Windows
-from streams.engine.chunk import TaskState
+from streams.engine.chunk import TASK_SCHEMA, TaskState
 from streams.engine.directions import Directions
 from streams.engine.loan import Loan
 from streams.engine.profile import Profile
 from streams.engine.standing import Standing
 
-SCHEMA: Final = 2
-"""Version of the packed form. Appending fields with defaults keeps it; any other change raises it, with a migration."""
+SCHEMA: Final = 3
+"""Version of the packed form. Every change raises it, appending a field too: a worker that does not know the field
+would drop it, and in a rolling upgrade a task may go back to one. It refuses a newer version instead."""
+OLDEST_SCHEMA: Final = 2
+"""The oldest version that is migrated when read: what has been appended since has a default. Anything else that changes
+needs a step of its own in `unpack`."""
 SEEN_MAX: Final = 4_096
 """Ids kept for telling duplicates, at most: beyond that the oldest is forgotten (16 bytes each)."""
 _SEEN_SIZE: Final = 16
@@ -93,13 +97,20 @@ class Borrower(Struct, array_like=True):
     shadows: SideBySide | None = None
 
 
+class _Mark(Struct, array_like=True, gc=False):
+    """How every packed state begins."""
+
+    schema: int
+
+
 class StateError(ValueError):
-    """A packed state that cannot be read: damaged, or written by a newer version."""
+    """A packed state that cannot be read: damaged, or written by a version that is too new or too old."""
 
 
 _encoder = Encoder()
 _borrowers = Decoder(Borrower)
 _tasks = Decoder(TaskState)
+_marks = Decoder(_Mark)
 
 
 def pack(borrower: Borrower) -> bytes:
@@ -108,16 +119,15 @@ def pack(borrower: Borrower) -> bytes:
 
 def unpack(blob: bytes) -> Borrower:
     """Raises:
-    StateError: the blob is damaged or of a newer schema.
+    StateError: the blob is damaged, of a newer schema, or of one too old to be migrated.
     """
     try:
         borrower = _borrowers.decode(blob)
     except DecodeError as error:
-        raise StateError(f"a borrower's state cannot be read: {error}; restore it from the commit log") from None
-    if borrower.schema > SCHEMA:
-        raise StateError(
-            f"a borrower's state has schema {borrower.schema}, this version reads up to {SCHEMA}; run the newer version"
-        )
+        raise _unreadable("a borrower's state", blob, SCHEMA, error) from None
+    if not OLDEST_SCHEMA <= borrower.schema <= SCHEMA:
+        raise _of_other_release("a borrower's state", borrower.schema, OLDEST_SCHEMA, SCHEMA)
+    borrower.schema = SCHEMA
     return borrower
 
 
@@ -127,12 +137,33 @@ def pack_task(task: TaskState) -> bytes:
 
 def unpack_task(blob: bytes) -> TaskState:
     """Raises:
-    StateError: the blob is damaged.
+    StateError: the blob is damaged or of a newer schema.
     """
     try:
-        return _tasks.decode(blob)
+        task = _tasks.decode(blob)
     except DecodeError as error:
-        raise StateError(f"the task's state cannot be read: {error}; restore it from the commit log") from None
+        raise _unreadable("the task's state", blob, TASK_SCHEMA, error) from None
+    if task.schema > TASK_SCHEMA:
+        raise _of_other_release("the task's state", task.schema, TASK_SCHEMA, TASK_SCHEMA)
+    task.schema = TASK_SCHEMA
+    return task
+
+
+def _unreadable(what: str, blob: bytes, newest: int, error: DecodeError) -> StateError:
+    """A newer layout may not even decode: then it is told as such."""
+    try:
+        schema = _marks.decode(blob).schema
+    except DecodeError:
+        schema = 0
+    if schema > newest:
+        return _of_other_release(what, schema, newest, newest)
+    return StateError(f"{what} cannot be read: {error}; restore it from the commit log")
+
+
+def _of_other_release(what: str, schema: int, oldest: int, newest: int) -> StateError:
+    cure = "run the newer version" if schema > newest else "run a version in between first"
+    reads = str(newest) if oldest == newest else f"{oldest} to {newest}"
+    return StateError(f"{what} has schema {schema}, this version reads {reads}; {cure}")
 
 
 # --- recent event ids ---------------------------------------------------------------------------------------------

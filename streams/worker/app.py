@@ -24,6 +24,7 @@ from streams.blacklist_keys import load_keys
 from streams.config import PREFIX, ConfigError, Settings, kafka_options
 from streams.engine.chunk import PolicyInForce
 from streams.engine.fold import Engine
+from streams.engine.state import StateError
 from streams.metrics import Metrics
 from streams.policy import loader
 from streams.store.contract import Store, StoreError
@@ -46,7 +47,17 @@ _LAG_EVERY_S = 5.0
 _GRACE_S = 3.0
 _STOP_S = 10.0
 GC_THRESHOLDS = (100_000, 50, 100)
-_TOLD = (Superseded, StoreError, CommitLogError, TakeoverError, HandoverError, Refusing, Poisoned, ConfigError)
+_TOLD = (
+    Superseded,
+    StoreError,
+    StateError,
+    CommitLogError,
+    TakeoverError,
+    HandoverError,
+    Refusing,
+    Poisoned,
+    ConfigError,
+)
 """Exceptions whose message says all there is to say; any other is logged with its stack."""
 
 log = structlog.get_logger(__name__)
