@@ -17,7 +17,7 @@ from msgspec import structs
 
 from schemas.topics import COMMITS, INPUTS
 from streams.config import Settings, load_settings
-from streams.store.contract import Fenced, Foreign
+from streams.store.contract import Change, Fenced, Foreign
 from streams.store.memory import MemoryStore
 from streams.worker.commitlog import CommitRecord, Committed, encode
 from streams.worker.producer import Ambiguous, Message, Refused, Superseded, Transactions
@@ -170,14 +170,16 @@ class Owners:
         self._owned.append(owned)
         return owned
 
-    async def commit(self, owned: Owned, last: Committed, whole_after: int = -1, **changed: bytes) -> Committed:
+    async def commit(
+        self, owned: Owned, last: Committed, whole_after: int = -1, read_to: int = 2, **changed: bytes
+    ) -> Committed:
         """One chunk, committed and not applied."""
         self._known |= changed.keys()
         record = CommitRecord(
             "chunk",
             last.record.seq + 1,
             last.record.incarnation,
-            positions=dict.fromkeys(INPUTS, (2, 77)),
+            positions=dict.fromkeys(INPUTS, (read_to, 77)),
             changed=changed,
             task=b"task",
             roll=structs.replace(last.record.roll, whole_after=whole_after, borrowers=len(self._known)),
@@ -271,6 +273,24 @@ async def test_inputs_deleted_past_our_position_stop_the_worker(owners: Owners, 
     await delete(kafka, "logins", 3)
     with pytest.raises(TakeoverError, match="logins was read up to offset 2 but now begins at 3"):
         await owners.take()
+
+
+async def test_an_input_that_is_shorter_than_it_was_stops_the_worker(owners: Owners) -> None:
+    owned = await owners.take()
+    await owners.commit(owned, owned.claim, read_to=10_000, a=b"1")
+    with pytest.raises(TakeoverError, match=r"was read up to offset 10000 but ends at \d+: the topic has lost records"):
+        await owners.take()
+
+
+async def test_a_commit_log_that_is_shorter_than_it_was_stops_the_worker(owners: Owners) -> None:
+    owned = await owners.take()
+    fence = owned.claim.last
+    await owners.store.apply(fence, fence, Change(to_applied=10_000, read_from=9_999))
+    with pytest.raises(
+        TakeoverError, match=r"the store is at commit 10000, beyond our claim at .*: the commit log has lost"
+    ):
+        await owners.take()
+    assert (await owners.store.meta()).applied == 10_000
 
 
 async def test_a_commit_log_without_its_start_cannot_fill_an_empty_store(owners: Owners, kafka: Kafka) -> None:
