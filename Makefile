@@ -40,12 +40,14 @@ format: $(READY) ## Put the sources into the house format
 bench: $(READY) ## Events per second through the worker, on real Kafka and Redis; ARGS go to the benchmark
 	$(BIN)/python -m benchmarks $(ARGS)
 
-FAULTS = $(BIN)/python -m pytest tests/faults -q --no-header $(if $(SEED),--seed $(SEED)) $(if $(ROW),--row $(ROW))
+# Without Hypothesis' plugin, which loads all of it at the end of a run, for nothing.
+FAULTS = $(BIN)/python -m pytest tests/faults -q --no-header -p no:hypothesispytest \
+	$(if $(SEED),--seed $(SEED)) $(if $(ROW),--row $(ROW)) $(if $(LEDGER),--ledger $(LEDGER))
 
 faults: $(READY) ## Kills, stalls and cut connections on real parts: short rows; SEED= and ROW= pick one run
 	@$(FAULTS) --short $(ARGS)
 
-faults-long: $(READY) ## All rows, the long ones too
+faults-long: $(READY) ## All rows, the killing ones with several seeds; LEDGER=file goes on where it was cut off
 	@$(FAULTS) $(ARGS)
 
 sim: $(READY) ## Simulated workers, broker and store: SEEDS=5000, SEED= repeats one, MUTANT= takes a protection out

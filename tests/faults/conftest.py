@@ -1,36 +1,38 @@
-"""Options and fixtures of the rows, what is shown while they run, and the summary at the end."""
+"""Options and fixtures of the rows, and which of them run with which seeds."""
 
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import pytest
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tests.conftest import REQUIRED
 from tests.faults.cluster import Cluster
 from tests.faults.mutants import MUTANTS
 from tests.faults.stage import Script, Spares, Stage, make_script
+from tests.faults.tally import TALLY, Ledger, Outcome, Ran, Tally
 from tests.parts import MissingPart
 from tests.parts.redis import open_own_redis
 
-_SEED = 1
+_FIRST_SEED = 1
 _FAILED = pytest.StashKey[str]()
+_SKIPPED = pytest.StashKey[str]()
 _MUTANT = pytest.StashKey[str]()
+_SEED = pytest.StashKey[int]()
+_KILLS = pytest.StashKey[int]()
 MakeStage = Callable[..., Stage]
 """Makes the stage of a row: on a cluster, with `appendonly` for its Redis; the rest goes to `make_script`."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
-    group.addoption("--seed", type=int, default=_SEED, help="of the recording and of where faults strike")
+    group.addoption("--seed", type=int, default=_FIRST_SEED, help="of the recording and of where faults strike")
     group.addoption("--row", default="", help="only these rows: names of tests without test_, with commas between")
     group.addoption("--mutants", default="", help="run what catches them: see tests/faults/mutants.py")
+    group.addoption("--ledger", type=Path, help="keeps what ran: what held is not run again, and all is summed up")
     group.addoption("--short", action="store_true", help="only the rows that a change has to pass")
 
 
@@ -38,121 +40,107 @@ def pytest_configure(config: pytest.Config) -> None:
     # It tells each retry, and retries are what the rows are about.
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     config.addinivalue_line("markers", "long: a row that takes longer than a change can wait for")
+    config.addinivalue_line("markers", "seeds(n): in the long run once with each of so many seeds")
 
 
 def row_of(item: pytest.Item) -> str:
     """The name of a row: that of its test, without `test_`."""
-    return item.name.removeprefix("test_")
+    return item.name.removeprefix("test_").split("-seed-")[0].split("-without-")[0]
 
 
+def seed_of(item: pytest.Item) -> int:
+    """Of the recording and of where faults strike."""
+    return item.stash.get(_SEED, int(item.config.getoption("--seed")))
+
+
+# Last, so that what -k leaves out is not counted.
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     asked = [name for name in config.getoption("--row").split(",") if name]
     mutants = [name for name in config.getoption("--mutants").split(",") if name]
-    left_out = []
-    for item in items:
+    short = config.getoption("--short")
+    ledger = Ledger(config.getoption("--ledger"))
+    everything = list(items)
+    items.clear()
+    for item in everything:
         if asked or mutants:
             wanted = row_of(item) in asked or row_of(item).split("[")[0] in asked
         else:
-            wanted = not (config.getoption("--short") and item.get_closest_marker("long"))
-        if not wanted:
-            left_out.append(item)
-    everything = list(items)
-    items[:] = [item for item in items if item not in left_out]
+            wanted = not (short and item.get_closest_marker("long"))
+        if wanted:
+            items += [item] if short or asked else seeded(item)
     for name in mutants:
         items += [mutated(item, name) for item in everything if row_of(item) in MUTANTS[name].rows]
     if asked and not items:
         raise pytest.UsageError(f"there is no row {config.getoption('--row')}")
-    config.hook.pytest_deselected(items=left_out)
-    config.stash[_TALLY] = Tally(config, len(items))
+    items[:] = [item for item in items if (row_of(item), seed_of(item)) not in ledger.held]
+    config.hook.pytest_deselected(items=[item for item in everything if item not in items])
+    shows = bool(items) and not config.option.collectonly
+    config.stash[TALLY] = Tally(len(items), ledger, config.pluginmanager.getplugin("capturemanager"), shows=shows)
+
+
+def seeded(item: pytest.Item) -> list[pytest.Item]:
+    """A row, and the same with each further seed that it asks for."""
+    mark = item.get_closest_marker("seeds")
+    rows = [item]
+    for seed in range(seed_of(item) + 1, seed_of(item) + (mark.args[0] if mark else 1)):
+        rows.append(copy_of(item, f"-seed-{seed}"))
+        rows[-1].stash[_SEED] = seed
+    return rows
+
+
+def copy_of(item: pytest.Item, suffix: str) -> pytest.Function:
+    """A row of its own that does the same; rows with parameters cannot be copied."""
+    assert isinstance(item, pytest.Function)
+    made: pytest.Function = pytest.Function.from_parent(item.parent, name=item.name + suffix, callobj=item.obj)
+    return made
 
 
 def mutated(item: pytest.Item, mutant: str) -> pytest.Item:
     """A row with workers that lack a protection: it has to fail."""
-    assert isinstance(item, pytest.Function)
-    copy: pytest.Function = pytest.Function.from_parent(
-        item.parent, name=f"{item.name}-without-{mutant}", callobj=item.obj
-    )
+    copy = copy_of(item, f"-without-{mutant}")
     copy.add_marker(pytest.mark.xfail(strict=True, reason=f"without {mutant}"))
     copy.stash[_MUTANT] = mutant
     return copy
 
 
-class Tally:
-    """Counts rows, kills and violations, and shows how far it is."""
-
-    def __init__(self, config: pytest.Config, rows: int) -> None:
-        self._capture = config.pluginmanager.getplugin("capturemanager")
-        self.rows = self.kills = 0
-        self.violations: list[str] = []
-        self.seed = config.getoption("--seed")
-        self._began_s = time.monotonic()
-        self._console = Console(file=self._real_stderr(), soft_wrap=True)
-        columns = (
-            SpinnerColumn(),
-            MofNCompleteColumn(),
-            BarColumn(20),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-        )
-        self._progress = Progress(*columns, console=self._console, transient=True)
-        self._task = self._progress.add_task("starting Kafka", total=rows)
-        if rows and not config.option.collectonly:
-            self._progress.start()
-
-    def _real_stderr(self) -> IO[str]:
-        """Past pytest's capture, which would show it only of a row that failed."""
-        if self._capture is None:
-            return os.fdopen(os.dup(2), "w")
-        with self._capture.global_and_fixture_disabled():
-            return os.fdopen(os.dup(2), "w")
-
-    def tell(self, what: str) -> None:
-        self._progress.update(self._task, description=what)
-
-    def count(self, row: str, kills: int, seconds: float, failed: str) -> None:
-        self.rows += 1
-        self.kills += kills
-        self._progress.advance(self._task)
-        outcome = "[red]violated[/red]" if failed else "held"
-        self._console.print(f"  {escape(row)}: {outcome}, {kills} kills, {seconds:.0f} s", highlight=False)
-        if failed and "-without-" in row:
-            self._console.print(f"    {escape(failed)}", highlight=False)
-        elif failed:
-            self.violations.append(f"{row}, seed {self.seed}: {failed}")
-
-    def end(self) -> None:
-        self._progress.stop()
-        with self._capture.global_and_fixture_disabled():
-            for violation in self.violations:
-                print(f"violation: {violation}")
-                print(f"  once more: make faults SEED={self.seed} ROW={violation.split(',')[0]}")
-            seconds = time.monotonic() - self._began_s
-            told = f"{self.rows} rows, {self.kills} kills, {len(self.violations)} violations"
-            print(f"faults: {told}, seed {self.seed}, {seconds:.0f} s", flush=True)
-
-
-_TALLY = pytest.StashKey[Tally]()
-
-
 def pytest_unconfigure(config: pytest.Config) -> None:
-    tally = config.stash.get(_TALLY, None)
+    tally = config.stash.get(TALLY, None)
     if tally is not None and not config.option.collectonly:
         tally.end()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
+    began_s = time.monotonic()
+    result = yield
+    told = item.stash.get(_FAILED, "")
+    mutant = item.stash.get(_MUTANT, "")
+    outcome: Outcome = "violated" if told else "held"
+    if mutant:
+        outcome = "caught" if told else "got away"
+    if _SKIPPED in item.stash:
+        outcome, told = "skipped", item.stash[_SKIPPED]
+    seconds = round(time.monotonic() - began_s, 1)
+    row = row_of(item) + (f"-without-{mutant}" if mutant else "")
+    item.config.stash[TALLY].count(Ran(row, seed_of(item), outcome, item.stash.get(_KILLS, 0), seconds, told))
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
     report = yield
-    if call.when == "call" and call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception):
+    if call.excinfo is not None:
         # The first difference, in a line.
         lines = str(call.excinfo.value).strip().splitlines() or [call.excinfo.typename]
-        item.stash[_FAILED] = lines[0][:300]
+        skipped = call.excinfo.errisinstance(pytest.skip.Exception)
+        item.stash.setdefault(_SKIPPED if skipped else _FAILED, lines[0][:300])
     return report
 
 
 @pytest.fixture(scope="session")
 def tally(request: pytest.FixtureRequest) -> Tally:
-    return request.config.stash[_TALLY]
+    return request.config.stash[TALLY]
 
 
 def _had(find: Callable[[], Cluster]) -> Cluster:
@@ -198,14 +186,13 @@ def three_nodes(tally: Tally) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def script_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Script]:
-    """Recordings by number of partitions, made once."""
-    made: dict[tuple[int, int, int], Script] = {}
-    seed: int = request.config.getoption("--seed")
+    """Recordings by seed and number of partitions, made once."""
+    made: dict[tuple[int, int, int, int], Script] = {}
 
-    def make(partitions: int = 4, records: int = 3_000, rounds: int = 1) -> Script:
-        key = (partitions, records, rounds)
+    def make(seed: int, partitions: int = 4, records: int = 3_000, rounds: int = 1) -> Script:
+        key = (seed, partitions, records, rounds)
         if key not in made:
-            made[key] = make_script(seed, tmp_path_factory.mktemp("script"), *key)
+            made[key] = make_script(seed, tmp_path_factory.mktemp("script"), *key[1:])
         return made[key]
 
     return make
@@ -223,12 +210,11 @@ def make_stage(
     """Make the stage of a row, on a cluster; it ends, and is counted, with the row."""
     stages: list[Stage] = []
     row = row_of(request.node)
-    began_s = time.monotonic()
 
     def make(cluster: Cluster, *, appendonly: bool = False, **script: int) -> Stage:
         tally.tell(f"{row}: setting up")
         cluster.mend()
-        played = script_of(**script)
+        played = script_of(seed_of(request.node), **script)
         store = open_own_redis(appendonly=appendonly)
         stage = Stage(cluster, store, spares, unique, tmp_path, played, lambda what: tally.tell(f"{row}: {what}"))
         stage.mutant = request.node.stash.get(_MUTANT, "")
@@ -238,8 +224,7 @@ def make_stage(
     yield make
     for stage in stages:
         stage.close()
-    kills = sum(stage.kills_seen() for stage in stages)
-    tally.count(row, kills, time.monotonic() - began_s, request.node.stash.get(_FAILED, ""))
+    request.node.stash[_KILLS] = sum(stage.kills_seen() for stage in stages)
 
 
 @pytest.fixture

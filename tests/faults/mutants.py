@@ -161,7 +161,18 @@ def main() -> int:
     names = asked.names or list(MUTANTS)
     if unknown := sorted(set(names) - MUTANTS.keys()):
         parser.error(f"there is no mutant {', '.join(unknown)}")
-    command = [sys.executable, "-m", "pytest", "tests/faults", "-q", "--no-header", "-rX", "--tb=no"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "tests/faults",
+        "-q",
+        "--no-header",
+        "-p",
+        "no:hypothesispytest",
+        "-rX",
+        "--tb=no",
+    ]
     command += ["--seed", asked.seed, "--mutants", ",".join(names)]
     return subprocess.run(command, cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL, check=False).returncode
 

@@ -11,7 +11,6 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from itertools import zip_longest
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, NamedTuple
@@ -25,9 +24,17 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from pydantic import SecretStr
 
 from schemas.partitioning import partition_of
-from schemas.topics import CONTROL, DLQS, OUTPUTS, TOPICS
+from schemas.topics import CONTROL, DLQS, INPUTS, OUTPUTS, TOPICS
 from streams.engine.order import LogRecord
 from streams.replay.simulate.writing import simulate
+from tests.faults.checks import (
+    check_alike,
+    check_claims_move_nothing,
+    check_each_counted,
+    check_ids,
+    check_limit_chains,
+    check_log_is_held,
+)
 from tests.faults.cluster import Cluster
 from tests.faults.points import Point
 from tests.faults.proxy import Proxy
@@ -38,7 +45,6 @@ from tests.integration.live import (
     Worker,
     check_commits_tile,
     check_same,
-    comparable,
     in_order,
     replayed,
     written,
@@ -64,7 +70,8 @@ def make_script(seed: int, folder: Path, partitions: int = 4, records: int = 3_0
     """A simulated population with most of its logins and transactions left out, many of its payments missing and bad
     records put in: much is decided in few records."""
     random = Random(seed)
-    simulate(seed, 40, 45_000, folder / "whole", partitions)
+    # Of eleven events more than one is kept.
+    simulate(seed, max(40, records // 90), max(45_000, 11 * records), folder / "whole", partitions)
     kept: list[LogRecord] = []
     offsets: dict[tuple[str, int], int] = {}
     for record in in_order(folder / "whole"):
@@ -73,6 +80,7 @@ def make_script(seed: int, folder: Path, partitions: int = 4, records: int = 3_0
         offset = offsets.get(record[:2], 0)
         offsets[record[:2]] = offset + 1
         kept.append(record._replace(offset=offset))
+    assert len(kept) >= records, f"only {len(kept)} records are kept of the simulation"
     mixed = spoiled(kept[:records], rounds, partitions)
     written(mixed, folder / "recording", partitions)
     return Script(seed, partitions, folder / "recording", mixed, replayed(folder / "recording", folder / "out"))
@@ -240,6 +248,8 @@ class Stage(Live):
             "transaction_timeout_ms": 6_000,
             "transaction_deadline_ms": 4_000,
             "stall_s": 25,
+            # So that the commit log counts every record of a row: see check_each_counted.
+            "dead_letter_window": 1_000_000,
         }
         return super().settings(**(usual | self.worker_settings | settings))
 
@@ -303,6 +313,14 @@ class Stage(Live):
         self.wait_for(lambda: any(mark["at"] == at for mark in self.marks()), f"a worker at {at}", timeout_s)
         return next(mark for mark in self.marks() if mark["at"] == at)
 
+    def hold(self, seconds: float, what: str) -> None:
+        """Let the workers go on, or try to, for some time."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.tell(f"{what}, {left:.0f} s more; {self.commit_logs.folded} of {self.total}")
+            self.look_after()
+            self.commit_logs.read(0.5)
+
     def last_words(self) -> str:
         return "\n".join(f"{worker.exit_code}: {worker.log[-1_500:]}" for worker in self._workers[-4:])
 
@@ -351,13 +369,21 @@ class Stage(Live):
         """So many offsets that this share of the recording is folded."""
         return int(self.total * share)
 
-    def finish(self, *, recorded: bool = False, compare: bool = True, timeout_s: float = _PATIENCE_S) -> None:
+    def finish(
+        self,
+        *,
+        recorded: bool = False,
+        compare: bool = True,
+        wanted: Outcome | None = None,
+        timeout_s: float = _PATIENCE_S,
+    ) -> None:
         """Wait until all is folded and check everything.
 
         Args:
             recorded: compare with a replay of the commit log's own ranges, as the records were not all there at the
                 start.
             compare: False where the row compares by itself.
+            wanted: compare with this, where it is not what the script comes to.
             timeout_s: for the workers to get there.
         """
         self.tell("waiting for the end")
@@ -372,11 +398,14 @@ class Stage(Live):
         self.read_commits()
         self.wait_for(self.store_is_level, "the store level with the commit logs", 60)
         self.tell("checking")
-        wanted = self.script.wanted
+        wanted = self.script.wanted if wanted is None else wanted
         if recorded:
             wanted = replayed(self.record(self._folder / "recorded"), self._folder / "recorded-out")
         found = self.outcome()
         check_commits_tile(self)
+        check_claims_move_nothing(logs.records)
+        check_log_is_held(logs.records, found)
+        check_each_counted(logs.records, self.read_topics(INPUTS), found)
         if compare:
             check_alike(found, wanted)
             check_same(found, wanted)
@@ -408,6 +437,8 @@ class Stage(Live):
     def check_fences(self) -> None:
         """Every take-over has a claim, hence a fence, of its own."""
         told = [line for worker in self._workers for line in worker.said("task taken over")]  # type: ignore[attr-defined]
+        # A worker that has only just come takes over what is done already.
+        self.read_commits()
         for task, log in enumerate(self.commit_logs.records):
             fences = [line["fence"] for line in told if line["task"] == task]
             claims = {committed.last for committed in log if committed.record.kind == "claim"}
@@ -429,51 +460,6 @@ class Stage(Live):
         for place, seen in self.downstream.seen.items():
             offsets = [offset for offset, _ in seen]
             assert offsets == sorted(set(offsets)), f"the reader saw {place} out of order"
-
-
-def check_alike(found: Outcome, wanted: Outcome) -> None:
-    """Name the first message that differs: by its place in the topic, partition after partition, and its id."""
-    for topic in OUTPUTS:
-        ours, theirs = comparable(topic, found.outputs[topic]), comparable(topic, wanted.outputs[topic])
-        for place, (one, other) in enumerate(zip_longest(ours, theirs)):
-            if one != other:
-                told = f"is {_id_of(one)} where {_id_of(other)} is due"
-                raise AssertionError(f"{topic}: {len(ours)} messages of {len(theirs)}, number {place} {told}")
-
-
-def _id_of(value: bytes | None) -> str:
-    if value is None:
-        return "none"
-    event = json.loads(value)
-    return f"{event['type']} {event['event_id']}"
-
-
-def check_ids(found: Outcome) -> None:
-    """No event has the id of another, no record is refused twice."""
-    for topic in OUTPUTS:
-        ids = [json.loads(value)["event_id"] for value in found.outputs[topic]]
-        assert len(set(ids)) == len(ids), f"an event twice on {topic}"
-    for topic in DLQS:
-        places = [
-            tuple(value for name, value in headers if name in ("__dlq.errors.partition", "__dlq.errors.offset"))
-            for _, _, headers in found.letters[topic]
-        ]
-        assert len(set(places)) == len(places), f"a dead letter twice on {topic}"
-
-
-def check_limit_chains(found: Outcome) -> None:
-    """Per borrower `limit_seq` rises by one, and each event starts where the last one ended."""
-    stood: dict[str, tuple[int, Any, Any]] = {}
-    for value in found.outputs["limit-adjustments"]:
-        event = json.loads(value)
-        borrower = event["borrower_id"]
-        seq, to_minor, to_status = stood.get(borrower, (event["limit_seq"] - 1, None, None))
-        assert event["limit_seq"] == seq + 1, f"a hole in a limit chain before {event['event_id']}"
-        if to_status is not None:
-            assert (event["from_minor"], event["from_status"]) == (to_minor, to_status), event["event_id"]
-        else:
-            assert event["limit_seq"] == 1
-        stood[borrower] = (event["limit_seq"], event["to_minor"], event["to_status"])
 
 
 def leave(bootstrap: str, group: str) -> None:
