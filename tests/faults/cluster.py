@@ -25,42 +25,49 @@ _THREE = {
 }
 
 
-def _listeners(client_port: int, proxied_port: int, controller_port: int, proxy: Proxy) -> dict[str, str]:
+def _listeners(client_port: int, controller_port: int, proxied: Mapping[str, tuple[int, int]]) -> dict[str, str]:
+    """Of a node; `proxied` are the port behind each proxy and the proxy's own, by name."""
+    behind = "".join(f"{name}://127.0.0.1:{port}," for name, (port, _) in proxied.items())
+    before = "".join(f",{name}://127.0.0.1:{port}" for name, (_, port) in proxied.items())
+    names = ("CLIENTS", "CONTROLLER", *proxied)
     return {
-        "listeners": f"CLIENTS://127.0.0.1:{client_port},PROXIED://127.0.0.1:{proxied_port},"
-        f"CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"CLIENTS://127.0.0.1:{client_port},PROXIED://127.0.0.1:{proxy.port}",
-        "listener.security.protocol.map": "CLIENTS:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": f"CLIENTS://127.0.0.1:{client_port},{behind}CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": f"CLIENTS://127.0.0.1:{client_port}{before}",
+        "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in names),
     }
 
 
 class Cluster(Kafka):
-    """One node, or three. `bootstrap` is the checks' way, `proxied` the workers'."""
+    """One node, or three. `bootstrap` is the checks' way, `proxied` the workers', `aside` that of one to be cut off."""
 
     def __init__(self, count: int = 1, settings: Mapping[str, str] | None = None) -> None:
         java, jars = find_jars()
-        ports = free_ports(3 * count)
-        voters = ",".join(f"{n + 1}@127.0.0.1:{ports[3 * n + 2]}" for n in range(count))
+        ports = free_ports(4 * count)
+        voters = ",".join(f"{n + 1}@127.0.0.1:{ports[4 * n + 3]}" for n in range(count))
         cluster_id = new_cluster_id()
         self.proxies: list[Proxy] = []
+        self.asides: list[Proxy] = []
         self.nodes: list[JarsKafka] = []
         for n in range(count):
-            client, proxied, controller = ports[3 * n : 3 * n + 3]
-            proxy = Proxy(proxied, frames=True)
-            self.proxies.append(proxy)
+            client, proxied, aside, controller = ports[4 * n : 4 * n + 4]
+            self.proxies.append(Proxy(proxied, frames=True))
+            self.asides.append(Proxy(aside, frames=True))
+            ways = {"PROXIED": (proxied, self.proxies[n].port), "ASIDE": (aside, self.asides[n].port)}
             own = {"node.id": str(n + 1), "controller.quorum.voters": voters}
             more = _EVERYWHERE | (_THREE if count > 1 else {}) | dict(settings or {})
             node = JarsKafka(
                 java,
                 jars,
-                own | _listeners(client, proxied, controller, proxy) | more,
+                own | _listeners(client, controller, ways) | more,
                 ports=(client, controller),
                 cluster_id=cluster_id,
                 heap=_SMALL_HEAP if count > 1 else "-Xmx384m",
             )
             self.nodes.append(node)
         self.bootstrap = ",".join(node.bootstrap for node in self.nodes)
-        self.proxied = ",".join(f"127.0.0.1:{proxy.port}" for proxy in self.proxies)
+        self.proxied, self.aside = (
+            ",".join(f"127.0.0.1:{proxy.port}" for proxy in proxies) for proxies in (self.proxies, self.asides)
+        )
 
     @property
     def proxy(self) -> Proxy:
@@ -88,12 +95,12 @@ class Cluster(Kafka):
     def close(self) -> None:
         for node in self.nodes:
             node.close()
-        for proxy in self.proxies:
+        for proxy in (*self.proxies, *self.asides):
             proxy.close()
 
     def mend(self) -> None:
         """Everything up and reachable again, whatever the last row has left."""
-        for proxy in self.proxies:
+        for proxy in (*self.proxies, *self.asides):
             proxy.judge = None
             proxy.mend()
         if any(node.pid is None for node in self.nodes):

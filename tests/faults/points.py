@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
 from pathlib import Path
@@ -19,14 +19,11 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
-from aiokafka.cluster import ClusterMetadata
-from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.protocol.transaction import EndTxnRequest
 
 from streams.store import redis_store
 from streams.store.redis_store import RedisStore
 from streams.worker import task
-from streams.worker.assignor import TaskAssignor
 from streams.worker.clock import Clock
 from streams.worker.producer import Transactions
 from streams.worker.takeover import CommitLog, Takeover
@@ -81,6 +78,12 @@ class Point(msgspec.Struct):
     task: int | None = None
 
 
+def note(marks: Path, **told: Any) -> None:
+    """Note in `marks` that something happens in this process."""
+    with marks.open("a") as sink:
+        sink.write(json.dumps(told | {"pid": os.getpid()}) + "\n")
+
+
 class Points:
     """The points of one process. Each one passed is noted in `marks` when something happens there."""
 
@@ -108,9 +111,7 @@ class Points:
                 await self._do(point, task)
 
     async def _do(self, point: Point, task: int | None) -> None:
-        told = {"at": point.at, "do": point.do, "pid": os.getpid(), "task": task}
-        with self._marks.open("a") as marks:
-            marks.write(json.dumps(told) + "\n")
+        note(self._marks, at=point.at, do=point.do, task=task)
         if point.do == "sleep":
             await asyncio.sleep(point.sleep_s)
         else:
@@ -226,35 +227,12 @@ class Points:
         AIOKafkaClient.send = outer
 
 
-def _split_assignment() -> None:
-    """The group hands out single partitions, other numbers of one topic than of another."""
-
-    def assign(_: TaskAssignor, cluster: ClusterMetadata, members: Mapping[str, Any]) -> dict[str, Any]:
-        names = sorted(members)
-        topics = sorted({topic for member in members.values() for topic in member.subscription})
-        return {
-            name: ConsumerProtocolMemberAssignment(
-                1,
-                [
-                    (topic, [n for n in sorted(cluster.partitions_for_topic(topic)) if (n + t) % len(names) == place])
-                    for t, topic in enumerate(topics)
-                ],
-                b"",
-            )
-            for place, name in enumerate(names)
-        }
-
-    TaskAssignor.assign = assign  # type: ignore[method-assign, assignment]
-
-
 def install(environment: dict[str, str]) -> None:
     """Install what the environment of a row's worker asks for."""
     plan = msgspec.json.decode(environment.get("FAULTS_PLAN", "[]"), type=list[Point])
     # Small, so that a small recording makes many chunks, and each of them several parts.
     redis_store.PART_STATES = 3
     task._LIMIT_LEAST = 40
-    if environment.get("FAULTS_ASSIGNOR") == "split":
-        _split_assignment()
     folder = Path(environment["FAULTS_FOLDER"])
     if (folder / "wall").exists():
         wall = folder / "wall"

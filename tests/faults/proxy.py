@@ -1,9 +1,11 @@
-"""A TCP proxy between workers and a server: it delays, stalls and cuts, and holds back single requests of Kafka's."""
+"""A TCP proxy between two ends: it delays, loses, stalls and cuts, and keeps back single requests of Kafka's or their
+answers."""
 
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from random import Random
 from typing import Any, Literal
 
 from tests.parts import free_ports
@@ -12,9 +14,13 @@ PRODUCE = 0
 ADD_PARTITIONS = 24
 END_TXN = 26
 
-Verdict = Literal["pass", "hold"]
+_RESENT_S = (0.2, 0.8)
+"""How long it takes until what was lost on the way is sent again, from and to: as Linux does."""
+
+Verdict = Literal["pass", "hold", "drop", "mute"]
 Judge = Callable[[int, bytes], Verdict]
-"""Told the API key and the frame of each request; "hold" keeps it back and cuts its client off."""
+"""Told the API key and the frame of each request: "hold" keeps it back and "drop" forgets it, "mute" passes it on but
+not its answer; each of them cuts its client off."""
 
 
 class Proxy:
@@ -25,12 +31,16 @@ class Proxy:
         frames: whether requests are frames of Kafka's protocol, so that they can be judged one by one.
     """
 
-    def __init__(self, port: int, *, frames: bool, listen: int | None = None) -> None:
-        self.port = free_ports(1)[0] if listen is None else listen
+    def __init__(self, port: int, *, frames: bool) -> None:
+        (self.port,) = free_ports(1)
         self.delay_s = 0.0
+        self.loss = 0.0
+        """The share of what is passed on that is lost at first; those who wait for it wait longer."""
         self.judge: Judge | None = None
         self._target = port
         self._frames = frames
+        self._random = Random(port)
+        self._muted: set[asyncio.StreamWriter] = set()
         self._lines: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._held: list[tuple[asyncio.StreamWriter, bytes]] = []
         self._loop = asyncio.new_event_loop()
@@ -48,7 +58,7 @@ class Proxy:
 
     def mend(self) -> None:
         """Take connections again, and let everything flow."""
-        self.delay_s = 0.0
+        self.delay_s = self.loss = 0.0
         self._do(self._listen())
         self._do(self._set_flow(True))
 
@@ -131,6 +141,7 @@ class Proxy:
             for way in ways:
                 way.cancel()
             self._lines.discard(line)
+            self._muted.discard(near_out)
             near_out.transport.abort()
             if all(far_out is not far for far, _ in self._held):
                 far_out.transport.abort()
@@ -138,6 +149,8 @@ class Proxy:
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await source.read(1 << 18):
+                if sink in self._muted:
+                    return
                 await self._wait()
                 sink.write(data)
                 await sink.drain()
@@ -150,16 +163,21 @@ class Proxy:
                 head = await source.readexactly(4)
                 frame = await source.readexactly(int.from_bytes(head, "big"))
                 key = int.from_bytes(frame[:2], "big")
-                if self.judge is not None and self.judge(key, frame) == "hold":
+                verdict = "pass" if self.judge is None else self.judge(key, frame)
+                if verdict == "hold":
                     self._held.append((sink, head + frame))
+                if verdict in ("hold", "drop"):
                     return
+                if verdict == "mute":
+                    self._muted.add(near)
                 await self._wait()
                 sink.write(head + frame)
                 await sink.drain()
 
     async def _wait(self) -> None:
-        if self.delay_s:
-            await asyncio.sleep(self.delay_s)
+        delay_s = self.delay_s + (self._random.uniform(*_RESENT_S) if self._random.random() < self.loss else 0)
+        if delay_s:
+            await asyncio.sleep(delay_s)
         assert self._flow is not None
         await self._flow.wait()
 

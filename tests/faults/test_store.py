@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 import redis
 
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import MakeStage
+from tests.faults.proxy import Proxy
 from tests.faults.stage import Stage
-from tests.parts.redis import OwnRedis, open_own_redis
+from tests.parts.redis import OwnRedis, open_own_redis, open_own_sentinel
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -63,6 +65,22 @@ def test_redis_flushed(make_stage: MakeStage, one_node: Cluster) -> None:
     assert said(stage, "copying the whole commit log")()
 
 
+@pytest.mark.long
+def test_redis_flushed_under_full_load(make_stage: MakeStage, one_node: Cluster) -> None:
+    """Nobody rests: it is filled again and again while records wait, and in the end nothing shows of it."""
+    stage = make_stage(one_node, records=15_000)
+    stage.produce_all(stage.script.recording)
+    stage.pace(0)
+    stage.supervise(2, chunk_records=400)
+    for share in (0.2, 0.4, 0.6):
+        stage.wait_until_folded(stage.part(share))
+        with stage.store() as client:
+            client.flushall()
+    assert stage.commit_logs.folded < stage.total
+    stage.finish()
+    assert said(stage, "copying the whole commit log")()
+
+
 def put_back(client: "redis.Redis", backup: dict[bytes, bytes]) -> None:
     """In one transaction, so that a worker sees the old state or the new."""
     pipe = client.pipeline(transaction=True)
@@ -94,34 +112,44 @@ def test_redis_restored_from_an_old_backup(make_stage: MakeStage, one_node: Clus
 
 @pytest.mark.long
 def test_redis_fails_over_and_loses_writes(make_stage: MakeStage, one_node: Cluster) -> None:
-    """A replica that stopped following a while ago becomes the primary."""
+    """Primary and workers are parted from replica and sentinel: what is written then is lost when the sentinel promotes
+    the replica and the address of the store leads there."""
     stage = make_stage(one_node)
     stage.produce_all(stage.script.recording)
     stage.pace(0.25)
-    replica = open_own_redis()
-    try:
-        with stage.store() as primary, redis.Redis.from_url(replica.url) as follower:
-            primary.config_set("repl-diskless-sync-delay", "0")
-            follower.replicaof("127.0.0.1", stage.redis.url.rsplit(":", 1)[1].split("/")[0])
-            stage.wait_for(lambda: follower.info("replication")["master_link_status"] == "up", "the replica follows")
-            stage.supervise(1)
-            stage.wait_until_folded(stage.part(0.25))
-            follower.replicaof("NO", "ONE")
-        stage.wait_until_folded(stage.commit_logs.folded + 300)
-        fail_over(stage, replica)
+    with ExitStack() as opened:
+        line = Proxy(port_of(stage.redis), frames=False)
+        opened.callback(line.close)
+        replica = open_own_redis()
+        opened.callback(replica.close)
+        follow(stage, replica, line)
+        sentinel = open_own_sentinel(line.port)
+        opened.callback(sentinel.close)
+        stage.wait_for(lambda: sentinel.replicas() == 1, "the sentinel knows the replica")
+        stage.supervise(1)
+        stage.wait_until_folded(stage.part(0.25))
+        line.stall()
+        stage.tell("parted")
+        stage.wait_for(lambda: sentinel.primary_port() == port_of(replica), "the sentinel promotes the replica")
+        stage.wait_until_folded(stage.commit_logs.folded + 200)
+        stage.redis_proxy.lead_to(sentinel.primary_port())
+        stage.redis.kill()
+        stage.kills += 1
+        stage.follow(replica)
         stage.finish()
-        assert said(stage, "stale")()
-    finally:
-        replica.close()
+    assert said(stage, "stale")()
 
 
-def fail_over(stage: Stage, to: OwnRedis) -> None:
-    """The address that workers know leads to another server from now on; the checks follow."""
-    old = stage.redis
-    stage.redis_proxy.lead_to(int(to.url.rsplit(":", 1)[1].split("/")[0]))
-    old.kill()
-    stage.kills += 1
-    stage.follow(to)
+def port_of(server: OwnRedis) -> int:
+    return int(server.url.rsplit(":", 1)[1].split("/")[0])
+
+
+def follow(stage: Stage, replica: OwnRedis, line: Proxy) -> None:
+    """Let a server copy the stage's, over a line of its own."""
+    with stage.store() as primary, redis.Redis.from_url(replica.url) as follower:
+        primary.config_set("repl-diskless-sync-delay", "0")
+        follower.replicaof("127.0.0.1", str(line.port))
+        stage.wait_for(lambda: follower.info("replication")["master_link_status"] == "up", "the replica follows")
 
 
 def test_redis_out_of_memory(make_stage: MakeStage, one_node: Cluster) -> None:

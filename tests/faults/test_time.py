@@ -6,18 +6,20 @@ import signal
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from schemas.topics import CONTROL, DLQS
 from streams.engine.fold import Engine
 from streams.engine.order import LogRecord
-from streams.engine.state import unpack_task
+from streams.engine.state import OLDEST_SCHEMA, SCHEMA, pack, unpack, unpack_task
 from streams.policy import loader
 from streams.replay.cycle import LocalTask, _Feed
 from streams.replay.recording import Recording
 from streams.worker.clock import tick_message
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import MakeStage
+from tests.faults.footprints import Footprints
 from tests.faults.points import CYCLE, TAKEOVER, Point
 from tests.faults.stage import Stage
 from tests.faults.test_store import said
@@ -25,6 +27,7 @@ from tests.integration.live import comparable
 
 pytestmark = pytest.mark.timeout(300)
 
+SOAK_S = 1_800.0
 _MINUTE_MS = 60_000
 _SHIPPED = Path(loader.__file__).parent / "standard.yaml"
 
@@ -35,7 +38,8 @@ def test_bad_records_in_bulk(make_stage: MakeStage, one_node: Cluster) -> None:
     stage = make_stage(one_node, rounds=30)
     stage.produce_all(stage.script.recording)
     # Told to let them all become dead letters.
-    stage.supervise(1, [[Point("cycle.sent", hit=4)], [Point("cycle.committed", hit=3)]], dead_letter_share=1)
+    deaths = [[Point("cycle.sent", hit=4)], [Point("cycle.committed", hit=3)]]
+    stage.supervise(1, deaths, dead_letter_least=1_000_000)
     stage.finish()
     assert sum(len(stage.script.wanted.letters[topic]) for topic in DLQS) > 400
     assert len(stage.marks()) == 2
@@ -89,11 +93,10 @@ def ticked(stage: Stage, times: int) -> None:
 
 
 @pytest.mark.long
-def test_releases_with_other_policies_one_after_the_other(
-    make_stage: MakeStage, one_node: Cluster, tmp_path: Path
-) -> None:
-    """Workers with a stricter policy take over from those with the old one, in mid-stream, in both directions: what
-    each owner decided is what its own policy says of the state it found."""
+def test_releases_one_after_the_other(make_stage: MakeStage, one_node: Cluster, tmp_path: Path) -> None:
+    """A release with another state schema and a stricter policy takes over in mid-stream, and one with the old policy
+    after it: what each owner decided is what its own policy says of the state it found. The release before cannot have
+    the task back, as it would drop what it does not know."""
     strict = tmp_path / "strict.yaml"
     shipped = _SHIPPED.read_text()
     strict.write_text(shipped.replace("id: standard", "id: strict").replace("  base: 650", "  base: 600"))
@@ -101,15 +104,20 @@ def test_releases_with_other_policies_one_after_the_other(
     stage = make_stage(one_node)
     stage.produce_all(stage.script.recording)
     stage.pace(0.15)
-    policies = {}
-    for number, policy in enumerate(("standard", str(strict), "standard")):
-        worker = stage.hire(policy=policy)
-        policies[worker] = policy
-        if number < 2:
-            stage.wait_until_folded(stage.part(0.3 * (number + 1)))
-            worker.kill()
-            stage.kills += 1
-            stage.give_up_seats()
+    older = {"FAULTS_AILMENT": "is_a_release_older"}
+    policies = {stage.hire(faults=older, policy="standard"): "standard"}
+    stage.wait_until_folded(stage.part(0.3))
+    gone(stage)
+    policies[stage.hire(policy=str(strict))] = str(strict)
+    stage.wait_until_folded(stage.part(0.6))
+    gone(stage)
+    back = stage.hire(faults=older, policy="standard")
+    policies[back] = "standard"
+    stage.wait_for(lambda: back.exit_code is not None, "the release before gives up")
+    assert back.exit_code == 1
+    assert f"has schema {SCHEMA}, this version reads {OLDEST_SCHEMA}; run the newer version" in back.log
+    stage.give_up_seats()
+    policies[stage.hire(policy="standard")] = "standard"
     stage.finish(compare=False)
     fences = {
         (line["task"], line["fence"]): loader.load(policy)
@@ -139,28 +147,50 @@ def test_releases_with_other_policies_one_after_the_other(
                             wanted[output.topic].append(output.value)
             assert local is not None
             held = found.held[task]
-            assert {name: local.state(name) for name in held.states} == held.states, task
+            # Who had nothing happen to it since stands there as the older release has left it.
+            assert {name: local.state(name) for name in held.states} == migrated(held.states), task
     for topic, values in wanted.items():
         assert comparable(topic, found.outputs[topic]) == comparable(topic, values), topic
     told = {json.loads(value)["policy"]["id"] for values in found.outputs.values() for value in values}
     assert told == {"standard", "strict"}
+    blobs = [blob for log in stage.commit_logs.records for found in log for blob in found.record.changed.values()]
+    assert {msgspec.msgpack.decode(blob)[0] for blob in blobs} == {OLDEST_SCHEMA, SCHEMA}
+
+
+def gone(stage: Stage) -> None:
+    """The only worker is killed, and its seat given up."""
+    (worker,) = stage.running
+    worker.kill()
+    stage.kills += 1
+    stage.give_up_seats()
+
+
+def migrated(states: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: pack(unpack(state)) for name, state in states.items()}
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1_800)
+@pytest.mark.timeout(3_000)
 def test_soak(make_stage: MakeStage, one_node: Cluster) -> None:
-    """Three workers for long, each killed at some point; Redis, the broker and the network join in."""
-    stage = make_stage(one_node, appendonly=True, partitions=4, records=9_000)
+    """Three workers for half an hour, one of them and later all for long, the others killed at some point; Redis, the
+    broker and the network join in. Who lives long needs no more memory and files in the end than at the beginning."""
+    stage = make_stage(one_node, appendonly=True, records=120_000)
     stage.produce_all(stage.script.recording)
-    stage.pace(1.0)
+    stage.pace(2.5)
+    # Long enough for what the network does here: who lives on is to be seen living on.
+    stage.faults |= {"FAULTS_SESSION_S": "8"}
     random = stage.random
     steps = [name for name in (*CYCLE, *TAKEOVER) if name != "takeover.wiped"]
-    plans = [[Point(random.choice(steps), hit=random.randint(1, 6))] for _ in range(40)]
+    plans = [[Point(random.choice(steps), hit=random.randint(1, 6))] for _ in range(60)]
+    stage.hire()
     stage.supervise(3, plans)
-    until = time.monotonic() + 600
-    while time.monotonic() < until and stage.commit_logs.folded < stage.part(0.9):
-        what = random.choice(["redis", "broker", "reset", "stall", "flush", "nothing"])
-        stage.tell(f"{what}; {stage.commit_logs.folded} of {stage.total}")
+    prints = Footprints()
+    until = time.monotonic() + SOAK_S
+    while (left := until - time.monotonic()) > 0:
+        what = random.choice(["redis", "broker", "reset", "stall", "flush", "nothing", "nothing"])
+        stage.tell(
+            f"{what}; {stage.kills_seen()} kills; {stage.commit_logs.folded} of {stage.total}; {left:.0f} s more"
+        )
         if what == "redis":
             stage.redis.kill()
             stage.kills += 1
@@ -177,8 +207,11 @@ def test_soak(make_stage: MakeStage, one_node: Cluster) -> None:
             one_node.proxy.mend()
         elif what == "flush":
             stage.redis.flush()
-        for _ in range(40):
+        for _ in range(200):
             stage.look_after()
+            prints.take([worker.pid for worker in stage.running])
             stage.commit_logs.read(0.1)
+    assert stage.commit_logs.folded < stage.total, "there was nothing left to do"
     stage.next_plans.clear()
-    stage.finish(timeout_s=180)
+    stage.finish(timeout_s=300)
+    prints.check_flat(SOAK_S / 4)

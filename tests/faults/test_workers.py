@@ -36,11 +36,13 @@ def ended(worker: FaultWorker, stage: Stage, what: str, exit_code: int, timeout_
     assert worker.exit_code == exit_code, f"{what}: exit {worker.exit_code}: {worker.log[-2_000:]}"
 
 
+@pytest.mark.seeds(5)
 def test_killed_in_the_cycle(stage: Stage) -> None:
     stage.pace(0.05)
     walk(stage, [Point(at, hit=stage.random.randint(1, 2)) for at in CYCLE], -signal.SIGKILL)
 
 
+@pytest.mark.seeds(5)
 def test_killed_in_the_takeover(stage: Stage) -> None:
     walk(stage, [Point(at, hit=stage.random.randint(1, 4)) for at in TAKEOVER], -signal.SIGKILL)
 
@@ -120,6 +122,29 @@ def test_a_slow_owner_comes_back_late(make_stage: MakeStage, one_node: Cluster) 
 
 
 @pytest.mark.long
+def test_a_worker_cut_off_from_the_broker(make_stage: MakeStage, one_node: Cluster) -> None:
+    """A network that parts one worker from Kafka, not from Redis: its tasks go to the other one while it still tries to
+    end what it has begun; then it is back."""
+    stage = make_stage(one_node)
+    stage.pace(0.25)
+    stage.produce_all(stage.script.recording)
+    lonely = stage.hire(broker=one_node.aside)
+    stage.wait_until_folded(stage.part(0.05))
+    stage.supervise(2)
+    stage.wait_for(lambda: len(stage.members()) == 2 and is_whole(stage), "each has tasks")
+    (aside,) = one_node.asides
+    aside.stall()
+    stage.tell("one is cut off")
+    stage.wait_for(lambda: len(stage.members()) == 1 and is_whole(stage), "its tasks are with the other one")
+    stage.wait_until_folded(stage.commit_logs.folded + 300)
+    aside.mend()
+    stage.tell("it is back")
+    stage.wait_until_folded(stage.commit_logs.folded + 100)
+    stage.finish()
+    assert "is taken over again" in lonely.log or lonely.exit_code == 1
+
+
+@pytest.mark.long
 def test_a_transaction_times_out(stage: Stage) -> None:
     """The worker stands still, not for so long that it loses its tasks, but the broker has aborted meanwhile."""
     stage.pace(SLOW_S)
@@ -194,7 +219,7 @@ def test_rebalance_storm(make_stage: MakeStage, one_node: Cluster, partitions: i
 
 def test_an_assignment_that_splits_tasks(stage: Stage) -> None:
     """The group hands out other numbers of one input than of another: both workers stop and say so."""
-    split = [stage.hire(faults={"FAULTS_ASSIGNOR": "split"}) for _ in range(2)]
+    split = [stage.hire(faults={"FAULTS_AILMENT": "splits_tasks"}) for _ in range(2)]
     for worker in split:
         stage.wait_for(lambda worker=worker: worker.exit_code is not None, "a split assignment is refused", 60)  # type: ignore[misc]
     # The first may have had all of it before the second came, and the last one alone has nothing to share.

@@ -8,11 +8,12 @@ import json
 import os
 import sys
 import threading
+from pathlib import Path
 
 from streams.config import load_settings
 from streams.log import start_logging
 from streams.worker.app import run_worker
-from tests.faults import mutants, points
+from tests.faults import ailments, mutants, points
 
 
 def main() -> int:
@@ -26,6 +27,7 @@ def main() -> int:
     # Shorter than the least that users may set, so that a row need not wait long for a dead worker's tasks.
     settings = settings.model_copy(update={"session_timeout_s": float(os.environ.get("FAULTS_SESSION_S", "3"))})
     mutants.install(os.environ.get("FAULTS_MUTANT", ""))
+    ailments.install(os.environ.get("FAULTS_AILMENT", ""), Path(os.environ["FAULTS_FOLDER"]) / "marks")
     points.install(dict(os.environ))
     return run_worker(settings)
 

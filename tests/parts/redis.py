@@ -113,6 +113,56 @@ class OwnRedis(Redis):
         self._child.close()
 
 
+class OwnSentinel:
+    """A sentinel of our own that watches one primary, and alone decides that it is down.
+
+    Args:
+        port: where it is to reach the primary.
+        down_ms: after how long without an answer the primary is down.
+    """
+
+    _NAME = "store"
+
+    def __init__(self, binary: str, port: int, down_ms: int) -> None:
+        (own,) = free_ports(1)
+        self._url = f"redis://127.0.0.1:{own}"
+        self._child = Child("sentinel")
+        file = self._child.folder / "sentinel.conf"
+        lines = (
+            "bind 127.0.0.1",
+            f"port {own}",
+            f"dir {self._child.folder}",
+            f"sentinel monitor {self._NAME} 127.0.0.1 {port} 1",
+            f"sentinel down-after-milliseconds {self._NAME} {down_ms}",
+            f"sentinel failover-timeout {self._NAME} 5000",
+        )
+        file.write_text("".join(f"{line}\n" for line in lines))
+        self._command = [binary, str(file), "--sentinel"]
+
+    def start(self) -> None:
+        self._child.start(self._command, self._answers)
+
+    def close(self) -> None:
+        self._child.close()
+
+    def primary_port(self) -> int:
+        """Where the primary is, as it tells clients."""
+        with redis.Redis.from_url(self._url) as client:
+            _, port = client.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", self._NAME)
+        return int(port)
+
+    def replicas(self) -> int:
+        """How many replicas it knows."""
+        with redis.Redis.from_url(self._url) as client:
+            return len(client.sentinel_slaves(self._NAME))
+
+    def _answers(self) -> bool:
+        try:
+            return self.primary_port() > 0
+        except redis.RedisError:
+            return False
+
+
 def open_redis() -> Redis:
     """A running server for whoever can share it.
 
@@ -140,6 +190,21 @@ def open_own_redis(*, appendonly: bool = False) -> OwnRedis:
         server.close()
         raise
     return server
+
+
+def open_own_sentinel(port: int, *, down_ms: int = 1_000) -> OwnSentinel:
+    """A running sentinel over the primary at `port`.
+
+    Raises:
+        MissingPart: There is none to be had here.
+    """
+    sentinel = OwnSentinel(_binary(), port, down_ms)
+    try:
+        sentinel.start()
+    except BaseException:
+        sentinel.close()
+        raise
+    return sentinel
 
 
 def _binary() -> str:
