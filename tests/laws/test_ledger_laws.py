@@ -6,6 +6,7 @@
 import copy
 import os
 import random
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -18,6 +19,8 @@ from streams.engine.history import known_by
 from streams.engine.journal import DUPLICATE, Applied, Outcome, Refused
 from streams.engine.ledger import Loan
 from streams.engine.loan import COMPONENTS, DAY, ENTRY, NONE, REVERSAL, WAIVER, unapplied_minor
+from streams.engine.loan_facts import is_written_off
+from streams.engine.spells import spells
 from streams.policy import model
 from tests.oracle.histories import Recorded, random_history
 from tests.oracle.naive import NaiveLedger, bucket_of
@@ -351,3 +354,21 @@ def test_episodes_are_the_stretches_of_arrears_that_reach_30_days(policy: str, s
             for on in (day, (loan.disbursed_day + day) // 2):
                 wanted = sum(1 for begun in reached if on - days < begun <= on)
                 assert delinquency.overdue_episodes(loan, on, days, book.facts) == wanted
+
+
+@policies_and_seeds
+def test_spells_are_the_days_on_which_a_loan_was_so_late(policy: str, seed: int) -> None:
+    """Asked day by day what it was with all that is known at the end, it comes to the same stretches."""
+    dpds = (1, 30, 60, 90)
+    book, day = lived(policy, seed)
+    for loan in book.loans.values():
+        packed = msgspec.msgpack.encode(loan)
+        found = spells(loan, dpds, day, book.facts)
+        assert msgspec.msgpack.encode(loan) == packed
+        for on in range(loan.disbursed_day, day + 1):
+            contractual = delinquency.position_as_of(loan, on, book.facts).contractual
+            for dpd, stretches in zip(dpds, found, strict=True):
+                late = contractual >= dpd or is_written_off(loan, on)
+                assert any(first <= on < end for first, end in stretches) == late, f"{loan.loan_id} on {iso_day(on)}"
+        for stretches in found:
+            assert all(first < end < later for (first, end), (later, _) in pairwise(stretches))
