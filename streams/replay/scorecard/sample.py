@@ -1,7 +1,7 @@
 """Borrowers as of a moment of a recording: their features as the engine computes them, and what became of them."""
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,16 @@ from msgspec import Struct
 
 from streams.engine import delinquency, features
 from streams.engine.calendar import DAY_MS
-from streams.engine.chunk import Output
+from streams.engine.chunk import Folded, Output
 from streams.engine.fold import Engine
-from streams.engine.order import Ordered
-from streams.engine.state import Borrower, unpack
+from streams.engine.state import Borrower
 from streams.policy.model import Policy
 from streams.replay.cycle import LocalTask, chunks
 from streams.replay.manifest import RecordingError
 from streams.replay.progress import progress
 from streams.replay.recording import Recording
 from streams.replay.replay import tasks_of
+from streams.replay.stops import everybody, stops
 
 Values = list[int | None]
 """Features in the order of FEATURES."""
@@ -71,33 +71,15 @@ def observe(recording: Recording, policy: Policy, moments: Sequence[int | None])
     with progress("tasks", len(tasks)) as advance:
         for partition in tasks:
             task = LocalTask(engine)
-            reached = 0
-            for chunk in chunks(recording, partition):
-                rest = chunk
-                while reached < len(moments):
-                    moment = moments[reached]
-                    if moment is None or rest[-1][0] <= moment:
-                        break
-                    end = bisect_right(rest, moment, key=_order_ms)
-                    _fold(task, rest[:end], seen)
-                    rest = rest[end:]
-                    seen.at[reached].update(_everybody(task, moment))
-                    reached += 1
-                _fold(task, rest, seen)
-            for at in range(reached, len(moments)):
+            for at in stops(task, chunks(recording, partition), moments, partial(_note, seen)):
                 seen.at[at].update(_everybody(task, moments[at]))
             advance(1)
     return seen
 
 
-def _order_ms(ordered: Ordered) -> int:
-    return ordered[0]
-
-
-def _fold(task: LocalTask, records: Sequence[Ordered], seen: _Seen) -> None:
-    for folded in task.fold(records):
-        for borrower_id, at_ms, dpd in _reported(folded.outputs):
-            seen.reported.setdefault(borrower_id, []).append((at_ms, dpd))
+def _note(seen: _Seen, folded: Folded) -> None:
+    for borrower_id, at_ms, dpd in _reported(folded.outputs):
+        seen.reported.setdefault(borrower_id, []).append((at_ms, dpd))
 
 
 def _reported(outputs: Iterable[Output]) -> Iterator[tuple[str, int, int]]:
@@ -111,15 +93,11 @@ def _everybody(task: LocalTask, moment: int | None) -> dict[str, Values]:
     as_of_ms = task.task.clock_ms if moment is None else moment
     if as_of_ms is None:
         return {}
-    found: dict[str, Values] = {}
-    for borrower_id in task.borrowers():
-        blob = task.state(borrower_id)
-        if blob is not None:
-            found[borrower_id] = _values(unpack(blob), task, as_of_ms)
-    return found
+    return {borrower_id: values_of(borrower, task, as_of_ms) for borrower_id, borrower in everybody(task)}
 
 
-def _values(borrower: Borrower, task: LocalTask, as_of_ms: int) -> Values:
+def values_of(borrower: Borrower, task: LocalTask, as_of_ms: int) -> Values:
+    """The features of a borrower as of a moment that its task has come to."""
     judge = task.engine.judge_of(task.task)
     day, loans = judge.calendar.day(as_of_ms), borrower.facts.loans.values()
     positions = [delinquency.position(loan, day, judge.policy.facts) for loan in loans]
