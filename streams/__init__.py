@@ -12,7 +12,7 @@ The way of the data, and the rooms it passes:
     engine:   decode ▸ ingest ▸ ledger, windows ▸ delinquency, features ▸ score ▸ decide ▸ encode
                          facts                                      standing: warnings, limits, offers, reasons
 
-    replay    the same engine over a recording, without Kafka or Redis; explain, simulate, import
+    replay    the same engine over a recording, without Kafka or Redis; explain, back-test, simulate, import
     policy    what a risk analyst decides: the typed file, its loader, its compiler
 
 What may import what: schemas ◀ engine, policy ◀ store, worker, replay ◀ cli. The engine knows no clock, no

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from streams.cli_backtest import backtest
 from streams.cli_dlq import dlq_group
 from streams.cli_policy import policy_group
 
@@ -511,6 +512,9 @@ def replay(
     print(f"{out}: sha256 {summary.output_sha256}")
 
 
+app.command()(backtest)
+
+
 @app.command()
 def explain(
     recording: Annotated[Path, typer.Option(help="A folder, or a .jsonl[.gz|.zst] file.", show_default=False)],
@@ -585,7 +589,7 @@ def scorecard_fit(
         from streams.replay.scorecard.fitting import fit_recording
         from streams.replay.scorecard.report_text import render
     except ModuleNotFoundError as error:
-        if error.name not in ("numpy", "sklearn"):
+        if error.name != "sklearn":
             raise
         raise typer.Exit(_fail("scikit-learn is not installed: install duewatch[fit]")) from None
 

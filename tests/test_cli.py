@@ -42,8 +42,8 @@ def recording(tmp_path: Path) -> Path:
 
 COMMANDS = (
     "demo", "worker", "doctor", "rebuild", "audit", "erase", "config show", "topics create", "topics check", "simulate",
-    "record", "produce", "replay", "explain", "import uci-credit", "policy lint", "policy test", "policy diff",
-    "policy activate", "policy schema", "dlq ls", "dlq show", "dlq replay",
+    "record", "produce", "replay", "backtest", "explain", "import uci-credit", "policy lint", "policy test",
+    "policy diff", "policy activate", "policy schema", "dlq ls", "dlq show", "dlq replay",
     "schemas export", "schemas machines", "schemas check", "scorecard fit",
 )  # fmt: skip
 
