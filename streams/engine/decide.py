@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from schemas import outbound
 from schemas.outbound import Cause, PolicyRef
-from streams.engine import delinquency, limits, loan_facts, offers, reviews, warnings
+from streams.engine import delinquency, limits, loan_facts, offers, reviews, score_fall, warnings
 from streams.engine.blacklist import Signer, Unsigned
 from streams.engine.calendar import DAY_MS, Calendar
 from streams.engine.cases import Case
@@ -31,12 +31,13 @@ from streams.engine.regulatory import Regulator
 from streams.engine.relief import tell_relief
 from streams.engine.reminders import Reminding
 from streams.engine.score import Scored, scored
+from streams.engine.score_edges import ScoreEdges
 from streams.engine.standing import LimitDecision, Listing, LoanStanding, Standing, WarningDecision
 from streams.engine.state import Borrower, Facts
 from streams.engine.view import Hindsight, LoanView, View, overturned
 from streams.engine.windows import LOANS
 from streams.policy.compiler import Compiled, bands_of
-from streams.policy.model import LEVELS, Policy
+from streams.policy.model import LEVELS
 
 DELINQUENCY = "delinquency"
 ARREARS_FEATURES = frozenset(
@@ -69,7 +70,7 @@ class Judge:
             for at, factor in enumerate(compiled.policy.score.factors)
             if factor.feature in ARREARS_FEATURES
         ]
-        self._score_edges = _score_edges(compiled.policy)
+        self._score_edges = ScoreEdges(compiled.policy)
 
     def judge(self, case: Case, as_of_ms: int, cause: Cause, outputs: list[Output], task: TaskState) -> None:
         """Judge `case` as of a moment: append what it leads to, move its standing, set its next wake-up."""
@@ -79,6 +80,7 @@ class Judge:
         emitter = self.emitter(outputs, self.ref, case.borrower_id, cause, as_of_ms)
         if any(delinquency.learns_past(loan, day) for loan in borrower.facts.loans.values()):
             case.retroactive = True
+        score_fall.keep_to(standing, self.compiled.card)
         every = self._loan_views(case, day, emitter, task)
         view = self._view(case, every, as_of_ms, day)
         level, rung = standing.level, 0 if standing.limit is None else standing.limit.rung
@@ -107,7 +109,7 @@ class Judge:
         limits.judge_limit(self.policy.limits, standing, view, emitter, self._reasoner, desk)
         desk.close(rung)
         self._count_standing(standing, level, rung, task)
-        standing.score, standing.tier = view.scored.score, view.scored.tier
+        score_fall.note(standing, view.scored.score, view.scored.tier, day)
         standing.managed, standing.contractual = worst_dpd(every)
         standing.judged_by = self.digest
         case.wake_ms = self._next_wake(borrower, view, desk)
@@ -140,14 +142,12 @@ class Judge:
             standing.contractual,
             features,
         )
-        if features.scored.get(self.digest) == features.version:
-            return True
-        values = self.scorable(facts, values, as_of_ms)
-        result = self.compiled.score_of(_segment_of(case.borrower))(values)
-        edges = self._score_edges
-        if bisect_right(edges, result[0]) != bisect_right(edges, standing.score):
+        score, tier = standing.score, standing.tier
+        if features.scored.get(self.digest) != features.version:
+            values = self.scorable(facts, values, as_of_ms)
+            score, _, tier, _ = self.compiled.score_of(_segment_of(case.borrower))(values)
+        if not self._score_edges.keep(standing, score, tier, self.calendar.day(as_of_ms)):
             return False
-        standing.score, standing.tier = result[0], result[2]
         features.scored[self.digest] = features.version
         return True
 
@@ -194,6 +194,7 @@ class Judge:
             pressing=case.borrower.standing.level,
             episode_proof=episode_proof,
             segment=segment,
+            peaks=score_fall.peaks_of(case.borrower.standing, day),
         )
 
     def scorable(self, facts: Facts, values: list[int | None], as_of_ms: int) -> list[int | None]:
@@ -480,16 +481,6 @@ def worst_dpd(views: list[LoanView]) -> tuple[int | None, int | None]:
             managed = position.managed if managed is None else max(managed, position.managed)
             contractual = position.contractual if contractual is None else max(contractual, position.contractual)
     return managed, contractual
-
-
-def _score_edges(policy: Policy) -> list[int]:
-    """Every score at which a decision of the policy can change, sorted."""
-    edges: set[int | None] = set()
-    for level in policy.warnings:
-        edges |= {level.score_below, level.leave_score_from}
-    for step in policy.limits.all_steps():
-        edges |= {condition.score_below for condition in step.when}
-    return sorted(edge for edge in edges if edge is not None)
 
 
 def _amounts(cells: tuple[int, int, int, int]) -> outbound.Amounts:

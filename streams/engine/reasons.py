@@ -15,11 +15,12 @@ from streams.engine import delinquency
 from streams.engine.calendar import iso_day
 from streams.engine.features import FEATURES
 from streams.engine.score import crossed
+from streams.engine.score_fall import REASONS as FALL_REASONS
 from streams.engine.signal_proof import signal_proof
 from streams.engine.view import LoanView, View, loan_holds
 from streams.engine.windows import proof
 from streams.policy.compiler import SUBTOTALS, Compiled, bands_of
-from streams.policy.model import STATUSES, Condition, LimitStep
+from streams.policy.model import STATUSES, Condition, LimitStep, WarningLevel
 
 REASONS_MAX = 4
 EVIDENCE_MAX = 4
@@ -44,21 +45,21 @@ class Reasoner:
 
     # --- fields of events ---------------------------------------------------------------------------------------------
 
-    def warning(self, view: View, rule: Rule | None) -> dict[str, Any]:
-        """The fields of a warning event that explain it; `rule` is the DPD rule that raised it, if one did."""
+    def warning(self, view: View, rules: list[Rule]) -> dict[str, Any]:
+        """The fields of a warning event that explain it; `rules` are those that raised it beside the score."""
         scored = view.scored
         return {
             "score": scored.score,
             "tier": self._policy.score.tiers[scored.tier].name,
             "subtotals": outbound.Subtotals(**dict(zip(SUBTOTALS, scored.subtotals, strict=True))),
-            "reasons": self._reasons(view, [] if rule is None else [rule]) if view.level else [],
+            "reasons": self._reasons(view, rules) if view.level else [],
             "recovery": self._warning_recovery(view),
         }
 
     def restriction(self, view: View, step: LimitStep, held: list[Condition], stages: int) -> dict[str, Any]:
         """The fields of a restriction that explain it; `held` are its conditions that hold, `stages` those ahead."""
-        rules = [rule for condition in held if (rule := _rule_of(step.reason, condition, view)) is not None]
-        scored = any(c.score_below is not None or c.level_from is not None for c in held)
+        rules = [rule for condition in held for rule in self._rules_of(step.reason, condition, view)]
+        scored = any(condition.on_score or condition.level_from is not None for condition in held)
         return {
             "reasons": self._reasons(view, rules, factors=scored),
             "recovery": self._limit_recovery(view, step.status == "zeroed", 0, stages),
@@ -68,6 +69,15 @@ class Reasoner:
         """The fields of a restoration to a rung: no reasons against anyone, and the `stages` still ahead."""
         zeroed = STATUSES[rung] == "zeroed"
         return {"reasons": [], "recovery": UNSET if rung == 0 else self._limit_recovery(view, zeroed, stage, stages)}
+
+    def falls(self, rule: WarningLevel | Condition, view: View, code: str | None = None) -> list[Rule]:
+        """The falls of the score that a rule looks for and that are there, under a code (None: their own)."""
+        thresholds = rule.score_fall_7d_from, rule.score_fall_30d_from
+        return [
+            Rule(code or of_span, fall, threshold, self._fall_proof(view))
+            for of_span, fall, threshold in zip(FALL_REASONS, view.falls, thresholds, strict=True)
+            if fall is not None and threshold is not None and fall >= threshold
+        ]
 
     def told(
         self, code: str, evidence: list[str], value: int | str | None = None, threshold: int | str | None = None
@@ -101,15 +111,31 @@ class Reasoner:
         reasons: list[outbound.Reason] = []
         for cost, at in costly:
             factor = self._policy.score.factors[at]
-            index = self._compiled.factor_features[at]
-            value = view.features[index]
-            feature = FEATURES[index]
-            asked = feature.proof, feature.proof_days, view.day
-            evidence = proof(view.windows, *asked) or signal_proof(view.windows.signals, *asked) or _arrears_proof(view)
+            value, evidence = view.features[self._compiled.factor_features[at]], self._factor_proof(at, view)
             reasons.append(
                 self._reason(factor.reason, value, crossed(bands_of(factor, view.segment).bands, value), cost, evidence)
             )
         return reasons
+
+    def _factor_proof(self, at: int, view: View) -> list[str]:
+        feature = FEATURES[self._compiled.factor_features[at]]
+        asked = feature.proof, feature.proof_days, view.day
+        return proof(view.windows, *asked) or signal_proof(view.windows.signals, *asked) or _arrears_proof(view)
+
+    def _fall_proof(self, view: View) -> list[str]:
+        """The first proof of each of the factors furthest below their best points, what is unknown left out."""
+        lost: list[tuple[int, int]] = []
+        for at, factor in enumerate(self._policy.score.factors):
+            best = max(band.points for band in bands_of(factor, view.segment).bands)
+            if view.features[self._compiled.factor_features[at]] is not None and view.scored.points[at] < best:
+                lost.append((view.scored.points[at] - best, at))
+        found = [event_id for _, at in sorted(lost) for event_id in self._factor_proof(at, view)[:1]]
+        return list(dict.fromkeys(found))
+
+    def _rules_of(self, code: str, condition: Condition, view: View) -> list[Rule]:
+        """What a condition that holds has seen, at most one rule; none where it rests on score or level alone."""
+        rule = _rule_of(code, condition, view)
+        return self.falls(condition, view, code)[:1] if rule is None else [rule]
 
     # --- the way back -------------------------------------------------------------------------------------------------
 

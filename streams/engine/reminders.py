@@ -248,7 +248,7 @@ def _by_days_alone(when: Sequence[Condition]) -> int | None:
         condition.managed_dpd_from
         for condition in when
         if condition.managed_dpd_from is not None
-        and condition.score_below is None
+        and not condition.on_score
         and condition.level_from is None
         and condition.several_loans is None
         and condition.overdue_episodes_from is None

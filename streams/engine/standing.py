@@ -204,3 +204,9 @@ class Standing(Struct, array_like=True):
     reminded_ms: list[int] = field(default_factory=list)
     """When reminders were sent, of the last 7 days."""
     budget_ms: int = 0
+    card: int = 0
+    """The scorecard of the scores here (see `Compiled.card`)."""
+    score_day: int = -1
+    """The day of the score, -1 before the first by this scorecard."""
+    peaks: list[int] = field(default_factory=list)
+    """Earlier scores after which none was as high, of the last 30 days: the last day of each, and the score."""

@@ -11,10 +11,15 @@ from msgspec import Struct
 from streams.engine.arrears import late_days
 from streams.engine.behaviour import Windows
 from streams.engine.delinquency import Position
+from streams.engine.feature import Value
 from streams.engine.loan import Loan, instalments
 from streams.engine.score import Scored
+from streams.engine.score_fall import fallen
 from streams.engine.standing import Ground, LoanStanding
-from streams.policy.model import LEVELS, STATUSES, Condition
+from streams.policy.model import LEVELS, STATUSES, Condition, WarningLevel
+
+NEVER_BELOW = -(1 << 30)
+"""No score is below it."""
 
 
 class LoanView(Struct, gc=False):
@@ -30,7 +35,8 @@ class View(Struct, gc=False):
     managed days in the last 365; `distressed_day` is that of the latest distressed restructure of any loan, None
     without one. `score_but_arrears` is the score with the best points for all that the ledger says. `level` is the
     warning level in force, `pressing` the highest level up to it that is not only waiting out its dwell time.
-    `episode_proof` are the disbursements of the loans that had the episodes.
+    `episode_proof` are the disbursements of the loans that had the episodes. `peaks` are the highest scores of the days
+    before (`score_fall.peaks_of`).
 
     What people have decided: no rung from `rung_below` and no level from `level_below` up is taken by the policy,
     nothing changes the limit while it is `limit_held`, and `cleared` restrictions are on their way back. `zero_asked`:
@@ -51,6 +57,7 @@ class View(Struct, gc=False):
     pressing: int
     episode_proof: list[str]
     segment: str
+    peaks: tuple[Value, Value]
     rung_below: int = len(STATUSES)
     level_below: int = len(LEVELS)
     limit_held: bool = False
@@ -72,6 +79,12 @@ class View(Struct, gc=False):
     def managed(self) -> int:
         """The borrower's managed DPD: the worst of its loans."""
         return max((view.position.managed for view in self.loans), default=0)
+
+    @property
+    def falls(self) -> tuple[Value, Value]:
+        """How far the score has fallen within 7 and 30 days; None where no earlier score is known."""
+        week, month = self.peaks
+        return fallen(week, self.scored.score), fallen(month, self.scored.score)
 
     def overdue_minor(self) -> dict[str, int]:
         """What is overdue on the open loans, by currency; none where nothing is."""
@@ -129,9 +142,30 @@ def _asks_of_a_loan(condition: Condition) -> bool:
     )
 
 
+def score_bounds(rule: Condition | WarningLevel, view: View) -> list[int]:
+    """The scores below which the terms of a rule on the score hold, one per term.
+
+    With the highest score of the days before, a fall is a threshold like any other: the score is below so much less.
+    """
+    bounds = [] if rule.score_below is None else [rule.score_below]
+    for drop, peak in zip((rule.score_fall_7d_from, rule.score_fall_30d_from), view.peaks, strict=True):
+        if drop is not None:
+            bounds.append(NEVER_BELOW if peak is None else peak - drop + 1)
+    return bounds
+
+
+def leave_bounds(rule: WarningLevel, view: View) -> list[int]:
+    """The scores from which a level may be left, one per term on the score: all must be reached."""
+    bounds = [] if rule.leave_score_from is None else [rule.leave_score_from]
+    for drop, peak in zip((rule.leave_score_fall_7d_below, rule.leave_score_fall_30d_below), view.peaks, strict=True):
+        if drop is not None and peak is not None:
+            bounds.append(peak - drop + 1)
+    return bounds
+
+
 def holds(condition: Condition, view: View, level: int, levels: Callable[[str], int]) -> bool:
     """Whether every term of `condition` holds at a warning level; a plan counts as offered from the day after."""
-    if condition.score_below is not None and view.scored.score >= condition.score_below:
+    if condition.on_score and view.scored.score >= min(score_bounds(condition, view)):
         return False
     if condition.level_from is not None and level < levels(condition.level_from):
         return False
@@ -150,6 +184,7 @@ def holds(condition: Condition, view: View, level: int, levels: Callable[[str], 
 def ground_of(condition: Condition, view: View, levels: Callable[[str], int]) -> Ground:
     """The terms of a condition that has just held."""
     several = condition.several_loans
+    score_below = min(score_bounds(condition, view), default=None)
     return Ground(
         managed_from=condition.managed_dpd_from or 0,
         contractual_from=condition.contractual_dpd_from or 0,
@@ -157,8 +192,8 @@ def ground_of(condition: Condition, view: View, levels: Callable[[str], int]) ->
         loans=0 if several is None else several.loans,
         loans_managed_from=0 if several is None else several.managed_dpd_from,
         episodes=condition.overdue_episodes_from or 0,
-        score_below=condition.score_below,
-        arrears_dpd=arrears_behind(condition.score_below, view),
+        score_below=score_below,
+        arrears_dpd=arrears_behind(score_below, view),
         level_from=0 if condition.level_from is None else levels(condition.level_from),
         other=condition.fraud_confirmed,
     )

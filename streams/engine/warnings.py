@@ -1,6 +1,6 @@
 """Warning levels: raised or escalated at once, lowered only after a dwell time beyond a stricter threshold.
 
-raise     score below, or managed DPD from                          at once, unless the level is in its cool-down
+raise     score below or fallen by, or managed DPD from             at once, unless the level is in its cool-down
 lower     score back above and managed DPD below, for the dwell     one level after another
 overturn  the DPD that raised the level turns out never to have been    at once, by a compensating event
 """
@@ -12,20 +12,20 @@ from streams.engine.calendar import DAY_MS
 from streams.engine.encode import Emitter
 from streams.engine.reasons import Reasoner, dpd_rule
 from streams.engine.standing import Ground, Standing, WarningDecision
-from streams.engine.view import View, arrears_behind
+from streams.engine.view import NEVER_BELOW, View, arrears_behind, leave_bounds, score_bounds
 from streams.policy.model import LEVELS, WarningLevel
 
 TOPIC = "early-warnings"
 
 
 def _raised(rule: WarningLevel, view: View) -> bool:
-    if rule.score_below is not None and view.scored.score < rule.score_below:
+    if view.scored.score < max(score_bounds(rule, view), default=NEVER_BELOW):
         return True
     return rule.managed_dpd_from is not None and view.managed >= rule.managed_dpd_from
 
 
 def _may_leave(rule: WarningLevel, view: View) -> bool:
-    if rule.leave_score_from is not None and view.scored.score < rule.leave_score_from:
+    if view.scored.score < max(leave_bounds(rule, view), default=NEVER_BELOW):
         return False
     return rule.leave_managed_dpd_below is None or view.managed < rule.leave_managed_dpd_below
 
@@ -62,8 +62,9 @@ def _raise_to(
     reasoner: Reasoner,
 ) -> None:
     rule = rules[target - 1]
-    by_score = rule.score_below is not None and view.scored.score < rule.score_below
+    by_score = [bound for bound in score_bounds(rule, view) if view.scored.score < bound]
     by_dpd = rule.managed_dpd_from is not None and view.managed >= rule.managed_dpd_from
+    met = [dpd_rule(rule.reason, rule.managed_dpd_from or 0, view)] if by_dpd else []
     previous = standing.level
     view.level = target
     event_id = emitter.emit(
@@ -72,11 +73,10 @@ def _raise_to(
         rule.level,
         level=rule.level,
         previous_level=LEVELS[previous],
-        **reasoner.warning(view, dpd_rule(rule.reason, rule.managed_dpd_from or 0, view) if by_dpd else None),
+        **reasoner.warning(view, [*met, *reasoner.falls(rule, view)]),
     )
     grounds = [Ground(managed_from=rule.managed_dpd_from or 0)] if by_dpd else []
-    if by_score:
-        grounds.append(Ground(score_below=rule.score_below, arrears_dpd=arrears_behind(rule.score_below, view)))
+    grounds += [Ground(score_below=bound, arrears_dpd=arrears_behind(bound, view)) for bound in by_score]
     standing.warnings.append(WarningDecision(event_id, view.day, target, previous, grounds, view.as_of_ms))
     standing.level, standing.level_day = target, view.day
     standing.below_since_ms = [0] * len(standing.below_since_ms)
@@ -106,7 +106,7 @@ def _lower(
         LEVELS[level],
         level=LEVELS[level],
         previous_level=LEVELS[previous],
-        **reasoner.warning(view, None),
+        **reasoner.warning(view, []),
     )
 
 
@@ -146,7 +146,7 @@ def overturn_warning(
     standing.level = view.level = min(standing.level, decision.previous_level)
     standing.level_day = view.day
     standing.below_since_ms = [0] * len(standing.below_since_ms)
-    fields = reasoner.warning(view, None) | ({} if reasons is None else {"reasons": reasons})
+    fields = reasoner.warning(view, []) | ({} if reasons is None else {"reasons": reasons})
     emitter.emit(
         TOPIC,
         outbound.WarningLowered if standing.level else outbound.WarningCleared,

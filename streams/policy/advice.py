@@ -10,9 +10,11 @@ from typing import Any
 from msgspec import Struct
 
 from streams.engine.directions import CODES
+from streams.engine.score_fall import REASONS as FALL_REASONS
 from streams.policy.checks import Finding, Path
 from streams.policy.ladder_checks import ladders
 from streams.policy.model import Condition, Policy, WarningLevel
+from streams.policy.warning_checks import falls_of
 
 SCORE_GAP = 10
 """Points between raising and leaving a level below which one transaction can move a borrower to and fro."""
@@ -24,7 +26,7 @@ def advice(policy: Policy) -> Iterator[Finding]:
     yield from _tiers(policy, least, most)
     for at, level in enumerate(policy.warnings):
         yield from _level(level, ("warnings", at), least, most)
-    yield from _steps(policy, least)
+    yield from _steps(policy, least, most)
     yield from _way_back(policy)
     yield from _texts(policy)
 
@@ -57,19 +59,41 @@ def _level(level: WarningLevel, path: Path, least: int, most: int) -> Iterator[F
             f"{level.level} is never left: the highest score the card gives is {most}; lower it",
         )
     yield from _flapping(level, path)
+    yield from _level_falls(level, path, most - least)
 
 
-def _steps(policy: Policy, least: int) -> Iterator[Finding]:
+def _level_falls(level: WarningLevel, path: Path, most: int) -> Iterator[Finding]:
+    for raising, drop, leaving, leave in falls_of(level):
+        if drop is not None and drop > most:
+            yield (*path, raising), f"no score falls by {drop}: the card spans {most} points; lower it"
+        if drop is not None and leave is not None and drop - leave < SCORE_GAP:
+            yield (
+                (*path, leaving),
+                f"only {drop - leave} points below {raising} {drop}: the level would flap; keep {SCORE_GAP} or more",
+            )
+    week, month = level.score_fall_7d_from, level.score_fall_30d_from
+    if week is not None and month is not None and month <= week:
+        yield (
+            (*path, "score_fall_7d_from"),
+            f"is never needed: who falls by {week} in 7 days has fallen by {month} in 30; give it less, or remove it",
+        )
+
+
+def _steps(policy: Policy, least: int, most: int) -> Iterator[Finding]:
     for table, steps in ladders(policy):
         for number, step in enumerate(steps):
-            yield from _conditions(step.when, (*table, number, "when"), least)
+            yield from _conditions(step.when, (*table, number, "when"), least, most)
 
 
-def _conditions(when: tuple[Condition, ...], table: Path, least: int) -> Iterator[Finding]:
+def _conditions(when: tuple[Condition, ...], table: Path, least: int, most: int) -> Iterator[Finding]:
     for at, condition in enumerate(when):
         path: Path = (*table, at)
         if condition.score_below is not None and condition.score_below <= least:
             yield (*path, "score_below"), f"never holds: the lowest score the card gives is {least}; remove it"
+        for name in ("score_fall_7d_from", "score_fall_30d_from"):
+            drop = getattr(condition, name)
+            if drop is not None and drop > most - least:
+                yield (*path, name), f"never holds: the card spans {most - least} points; remove it"
         for other, milder in enumerate(when):
             if other != at and implies(condition, milder) and (other < at or not implies(milder, condition)):
                 yield path, f"is never needed: whenever it holds, when[{other}] holds too; remove one of the two"
@@ -102,10 +126,18 @@ def _at_least(name: str, given: Any, wanted: Any) -> bool:
 
 
 def _texts(policy: Policy) -> Iterator[Finding]:
-    used = {*_words(policy), *CODES}
+    used = {*_words(policy), *CODES, *_fall_codes(policy)}
     for code in policy.reasons:
         if code not in used:
             yield ("reasons", code), "no rule gives this reason; remove the text, or name it in a rule"
+
+
+def _fall_codes(policy: Policy) -> Iterator[str]:
+    """The reasons that falls of the score are given as."""
+    for level in policy.warnings:
+        for (_, drop, _, _), code in zip(falls_of(level), FALL_REASONS, strict=True):
+            if drop is not None:
+                yield code
 
 
 def _words(part: Any) -> Iterator[str]:

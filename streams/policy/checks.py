@@ -9,12 +9,14 @@ from zoneinfo import ZoneInfo
 
 from streams.engine.arrears import MATERIAL_RUN_DAYS
 from streams.engine.features import FEATURE_INDEX, FEATURES
-from streams.policy import ladder_checks, reminder_checks, review_checks
+from streams.engine.score_fall import FEATURES as FALLS
+from streams.policy import ladder_checks, reminder_checks, review_checks, warning_checks
 from streams.policy.ladder_checks import untold as _reason
-from streams.policy.model import LEVELS, Band, Factor, Policy, WarningLevel
+from streams.policy.model import Band, Factor, Policy
 
 Path = tuple[str | int, ...]
 Finding = tuple[Path, str]
+FALL_NAMES = [feature.name for feature in FALLS]
 OF_OTHERS = {"other_lenders": "external", "listings": "external", "links": "links"}
 """Groups of features that say what others have told, and the subtotal of each."""
 
@@ -26,7 +28,7 @@ def findings(policy: Policy) -> Iterator[Finding]:
     yield from _regulatory(policy)
     yield from _scorecard(policy)
     yield from _tiers(policy)
-    yield from _warnings(policy)
+    yield from warning_checks.findings(policy)
     yield from ladder_checks.findings(policy)
     yield from review_checks.findings(policy)
     yield from reminder_checks.findings(policy)
@@ -156,7 +158,12 @@ def _scorecard(policy: Policy) -> Iterator[Finding]:
     seen: set[str] = set()
     for at, factor in enumerate(policy.score.factors):
         path: Path = ("score", "factors", at)
-        if factor.feature not in FEATURE_INDEX:
+        if factor.feature in FALL_NAMES:
+            yield (
+                (*path, "feature"),
+                f"{factor.feature} is made of the score itself; watch it in warnings instead",
+            )
+        elif factor.feature not in FEATURE_INDEX:
             yield (*path, "feature"), f"unknown feature {factor.feature!r}; use one of: {', '.join(FEATURE_INDEX)}"
         if factor.feature in seen:
             yield (*path, "feature"), f"{factor.feature!r} is scored twice; keep one of the two"
@@ -219,61 +226,3 @@ def _tiers(policy: Policy) -> Iterator[Finding]:
             yield (*path, "from_score"), f"{tier.from_score} is not below {above.from_score} of the tier before"
         if tier.probability_bp < above.probability_bp:
             yield (*path, "probability_bp"), f"{tier.probability_bp} is below {above.probability_bp} of the better tier"
-
-
-def _warnings(policy: Policy) -> Iterator[Finding]:
-    warnings = policy.warnings
-    wanted = LEVELS[1:]
-    named = [warning.level for warning in warnings]
-    for at, level in enumerate(named):
-        if at >= len(wanted) or level != wanted[at]:
-            expected = f"expected {wanted[at]}" if at < len(wanted) else "no level is left"
-            yield ("warnings", at, "level"), f"{level} is out of order, {expected}; write {', '.join(wanted)}"
-            return
-    if len(named) < len(wanted):
-        yield ("warnings",), f"{wanted[len(named)]} is missing; write {', '.join(wanted)}"
-    for at, warning in enumerate(warnings):
-        yield from _hysteresis(warning, ("warnings", at))
-        yield from _reason(policy, warning.reason, ("warnings", at, "reason"))
-        if at > 0:
-            yield from _stricter(warnings[at - 1], warning, ("warnings", at))
-
-
-def _hysteresis(warning: WarningLevel, path: Path) -> Iterator[Finding]:
-    """A level left on the threshold that raises it would flap."""
-    below, leave = warning.score_below, warning.leave_score_from
-    dpd, leave_dpd = warning.managed_dpd_from, warning.leave_managed_dpd_below
-    if below is None and dpd is None:
-        yield path, f"{warning.level} has no threshold; give score_below or managed_dpd_from"
-    if (below is None) != (leave is None):
-        yield (*path, "leave_score_from"), "score_below and leave_score_from go together; give both or neither"
-    elif below is not None and leave is not None and leave <= below:
-        yield (
-            (*path, "leave_score_from"),
-            f"{leave} is not above score_below {below}: the level would flap; raise it",
-        )
-    if (dpd is None) != (leave_dpd is None):
-        yield (
-            (*path, "leave_managed_dpd_below"),
-            "managed_dpd_from and leave_managed_dpd_below go together; give both or neither",
-        )
-    # At 1 nothing stricter is left than no arrears at all, which is what "below 1" says.
-    elif dpd is not None and leave_dpd is not None and leave_dpd >= dpd and (dpd, leave_dpd) != (1, 1):
-        yield (
-            (*path, "leave_managed_dpd_below"),
-            f"{leave_dpd} is not below managed_dpd_from {dpd}: the level would flap; lower it",
-        )
-
-
-def _stricter(milder: WarningLevel, harsher: WarningLevel, path: Path) -> Iterator[Finding]:
-    if milder.score_below is not None and harsher.score_below is not None and harsher.score_below >= milder.score_below:
-        yield (
-            (*path, "score_below"),
-            f"{harsher.score_below} is not below {milder.score_below} of {milder.level}; lower it",
-        )
-    if milder.managed_dpd_from is not None and harsher.managed_dpd_from is not None:  # noqa: SIM102
-        if harsher.managed_dpd_from <= milder.managed_dpd_from:
-            yield (
-                (*path, "managed_dpd_from"),
-                f"{harsher.managed_dpd_from} is not above {milder.managed_dpd_from} of {milder.level}; raise it",
-            )

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
+from zlib import crc32
 
 from streams.engine.arrears import EPISODE_DPD
 from streams.engine.features import FEATURE_INDEX, FEATURES
@@ -30,11 +31,13 @@ class Compiled:
     """A policy ready to run. Equal policies compile to equal source.
 
     `source` is the generated scorecard, `raw_score` its function, for borrowers without a segment of their own in it
-    (see `score_of`). `factor_features` gives the index in FEATURES of each factor.
+    (see `score_of`). `card` is a checksum of the scorecard: scores of equal cards can be compared. `factor_features`
+    gives the index in FEATURES of each factor.
     """
 
     __slots__ = (
         "bucket_starts",
+        "card",
         "digest",
         "edges",
         "factor_features",
@@ -48,6 +51,7 @@ class Compiled:
         self.policy = policy
         self.digest = digest
         self.source = source
+        self.card = crc32(source.encode())
         self.raw_score = functions[""]
         self.raw_score_by_segment = functions
         self.edges = _edges(policy)

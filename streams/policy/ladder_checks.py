@@ -75,7 +75,7 @@ def _condition(step: LimitStep, condition: Condition, path: Path) -> Iterator[Fi
     if condition.level_from == "none":
         yield (*path, "level_from"), f"none holds for everyone; use one of: {', '.join(LEVELS[1:])}"
     given = (
-        condition.score_below is not None
+        condition.on_score
         or condition.level_from is not None
         or condition.managed_dpd_from is not None
         or condition.contractual_dpd_from is not None

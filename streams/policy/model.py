@@ -14,6 +14,7 @@ Days = Annotated[int, Meta(ge=0, le=3_660)]
 DpdFrom = Annotated[int, Meta(ge=1, le=3_660)]
 Points = Annotated[int, Meta(ge=-1_000, le=1_000)]
 Score = Annotated[int, Meta(ge=-10_000, le=10_000)]
+Fall = Annotated[int, Meta(ge=1, le=10_000)]
 Bp = Annotated[int, Meta(ge=0, le=10_000)]
 Minor = Annotated[int, Meta(ge=0, le=10**15)]
 
@@ -158,10 +159,12 @@ class Scorecard(Model, frozen=True):
 class WarningLevel(Model, frozen=True):
     """When a level is raised, and when it may be left.
 
-    Raised if the score is below `score_below`, or managed DPD is at least `managed_dpd_from`. Left for a lower level
-    only after the score has been at least `leave_score_from` and managed DPD below `leave_managed_dpd_below` for
-    `dwell_days` (hysteresis). Once left, it is not raised again within `cool_down_days`. `reason` is the code given
-    when DPD raised it.
+    Raised if the score is below `score_below`, or managed DPD is at least `managed_dpd_from`, or the score has fallen
+    by `score_fall_7d_from` (`score_fall_30d_from`) points from the highest that stood at the end of one of the 7 (30)
+    days before. Left for a lower level only after the score has been at least `leave_score_from`, managed DPD below
+    `leave_managed_dpd_below` and each fall below its `leave_score_fall_*_below` for `dwell_days` (hysteresis). Once
+    left, it is not raised again within `cool_down_days`. `reason` is the code given when DPD raised it; a fall is given
+    as score_fell_7d or score_fell_30d.
     """
 
     level: Level
@@ -172,6 +175,10 @@ class WarningLevel(Model, frozen=True):
     dwell_days: Days
     cool_down_days: Days
     reason: Name
+    score_fall_7d_from: Fall | None = None
+    leave_score_fall_7d_below: Fall | None = None
+    score_fall_30d_from: Fall | None = None
+    leave_score_fall_30d_below: Fall | None = None
 
 
 class SeveralLoans(Model, frozen=True):
@@ -184,6 +191,7 @@ class SeveralLoans(Model, frozen=True):
 class Condition(Model, frozen=True):
     """All of the fields given must hold. A condition on DPD alone is a *ledger condition*: it can turn out false later.
 
+    `score_fall_7d_from` and `score_fall_30d_from`: the score has fallen by so many points, as in warnings.
     `overdue_episodes_from` counts the separate overdue episodes of 30 and more managed days in 365 days. `blacklists`
     asks for nothing: who is zeroed while such a condition holds is listed too.
     """
@@ -198,6 +206,14 @@ class Condition(Model, frozen=True):
     overdue_episodes_from: Annotated[int, Meta(ge=1, le=100)] | None = None
     fraud_confirmed: bool = False
     blacklists: bool = False
+    score_fall_7d_from: Fall | None = None
+    score_fall_30d_from: Fall | None = None
+
+    @property
+    def on_score(self) -> bool:
+        """Whether a term asks for the score."""
+        terms = (self.score_below, self.score_fall_7d_from, self.score_fall_30d_from)
+        return any(term is not None for term in terms)
 
 
 class LimitStep(Model, frozen=True):

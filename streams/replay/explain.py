@@ -28,6 +28,8 @@ from streams.engine.limits import status_of
 from streams.engine.loan import UNPAID, Loan, instalments
 from streams.engine.order import Ordered
 from streams.engine.score import scored
+from streams.engine.score_fall import FEATURES as FALLS
+from streams.engine.score_fall import fallen, peaks_of
 from streams.engine.shadows import SHADOW_DECISIONS
 from streams.engine.standing import Standing
 from streams.engine.state import Borrower, unpack
@@ -276,6 +278,7 @@ def _explained(
     )
     values = judge.scorable(borrower.facts, values, as_of_ms)
     profile = borrower.facts.profile
+    score = _score(values, judge, "" if profile is None else profile.segment)
     clock_ms = task.task.clock_ms
     return Explained(
         borrower_id=borrower_id,
@@ -286,8 +289,9 @@ def _explained(
         policy=PolicyUsed(judge.policy.id, judge.digest),
         segment=None if profile is None else profile.segment,
         loans=[_loan(loan, positions[name], day, judge, borrower) for name, loan in loans.items()],
-        features={feature.name: value for feature, value in zip(FEATURES, values, strict=True)},
-        score=_score(values, judge, "" if profile is None else profile.segment),
+        features={feature.name: value for feature, value in zip(FEATURES, values, strict=True)}
+        | _falls(borrower.standing, judge, score.score, day),
+        score=score,
         standing=_standing(borrower.standing, task.engine.judge_by(borrower.standing.judged_by)),
         people=people(borrower.standing.oversight, borrower.facts.directions, as_of_ms, zone),
         decisions=decisions,
@@ -369,6 +373,12 @@ def _score(values: list[int | None], judge: Judge, segment: str) -> ScoreShown:
         subtotals=Subtotals(**dict(zip(SUBTOTALS, result.subtotals, strict=True))),
         factors=shown,
     )
+
+
+def _falls(standing: Standing, judge: Judge, score: int, day: int) -> dict[str, int | None]:
+    """How far the score shown is below the highest of the days before; unknown under another scorecard than theirs."""
+    peaks = peaks_of(standing, day) if standing.card == judge.compiled.card else (None, None)
+    return {feature.name: fallen(peak, score) for feature, peak in zip(FALLS, peaks, strict=True)}
 
 
 def _band(bands: tuple[Band, ...], value: int | None) -> BandShown:

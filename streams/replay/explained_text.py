@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.engine.features import FEATURE_INDEX, FEATURES
+from streams.engine.score_fall import FEATURES as FALLS
+from streams.engine.score_fall import SPANS
 from streams.replay.explain import ClassificationShown, Explained, LoanShown
 from streams.replay.explained_people import in_words
 from streams.replay.moment import iso_moment
@@ -86,7 +88,9 @@ def _classed(classed: ClassificationShown) -> str:
 
 def _score(found: Explained) -> RenderableType:
     score = found.score
-    title = f"Score {score.score}, tier {score.tier}: {score.base} and"
+    falls = [(span, found.features[feature.name]) for span, feature in zip(SPANS, FALLS, strict=True)]
+    fell = [f"{fall} within {span} days" for span, fall in falls if fall is not None and fall > 0]
+    title = f"Score {score.score}, tier {score.tier}{''.join(f', fell by {told}' for told in fell)}: {score.base} and"
     table = Table("", "value", "band", "points", title=title, title_justify="left", box=None, header_style="dim")
     for column in table.columns[1:]:
         column.justify = "right"

@@ -17,10 +17,12 @@ from jsonschema import Draft7Validator
 
 from schemas import outbound
 from schemas.partitioning import partition_of
-from streams.engine import ledger
+from streams.engine import ledger, score_edges, score_fall
 from streams.engine.chunk import Folded
 from streams.engine.fold import Engine
 from streams.engine.order import LogRecord, Ordered
+from streams.engine.score_fall import note
+from streams.engine.standing import Standing
 from streams.engine.state import Borrower, unpack
 from streams.policy.loader import body, digest, load, loads
 from streams.policy.model import LEVELS, STATUSES
@@ -29,12 +31,15 @@ from streams.replay.recording import Recording
 from streams.replay.simulate.writing import simulate
 from tests.oracle.histories import DAY_MS, HOUR_MS, random_history
 from tests.oracle.naive import NaiveLedger
+from tests.oracle.scores import fall
 from tests.replay.tape import SHANGHAI, TOPIC_OF
 
 Event = dict[str, Any]
 Recorded = tuple[int, Event]
 POLICY = load("standard")
 RULES = {rule.level: rule for rule in POLICY.warnings}
+RAISING = {rule.level: (rule.score_fall_7d_from, rule.score_fall_30d_from) for rule in POLICY.warnings}
+LEAVING = {rule.level: (rule.leave_score_fall_7d_below, rule.leave_score_fall_30d_below) for rule in POLICY.warnings}
 FACTORS = {factor.reason: factor for factor in POLICY.score.factors}
 SCHEMAS = Path(outbound.__file__).parent / "json" / "out"
 OUT = (
@@ -297,6 +302,7 @@ class Oracle:
         self.accepted: dict[str, int] = {}
         self.offered: dict[str, list[date]] = {}
         self.profile_at: int | None = None
+        self.scores: list[tuple[int, int]] = []
 
     def take(self, at: int, record_ms: int, event: Event) -> None:
         if event["type"] == "profile_set":
@@ -319,15 +325,28 @@ class Oracle:
         managed = self.naive.borrower_dpd(on)["managed"]
         if event["type"] in WARNED:
             rule = RULES[event["level"]]
-            assert event["score"] < (rule.score_below or 0) or managed >= (rule.managed_dpd_from or 0), event
+            by_score = event["score"] < (rule.score_below or 0) or self.fell(event, RAISING[event["level"]])
+            assert by_score or managed >= (rule.managed_dpd_from or 0), event
+            assert {"score_fell_7d", "score_fell_30d"}.isdisjoint(
+                reason["code"] for reason in event["reasons"]
+            ) or self.fell(event, RAISING[event["level"]]), event
             assert all(reason["evidence"] for reason in event["reasons"]), event
         elif event["type"] in ("warning_lowered", "warning_cleared") and "compensates" not in event:
             assert managed < (RULES[event["previous_level"]].leave_managed_dpd_below or 0), event
+            assert not self.fell(event, LEAVING[event["previous_level"]]), event
         elif event["type"] in CUT:
             assert managed > 0 or score < NOT_IN_NEED, event
             assert all(reason["evidence"] for reason in event["reasons"]), event
         elif event["type"] == "limit_zeroed":
             self.may_zero(event, on)
+
+    def fell(self, event: Event, drops: tuple[int | None, int | None]) -> bool:
+        """Whether the score has fallen by so much, by the list of all scores."""
+        day = (day_of(event["at_ms"]) - date(1970, 1, 1)).days
+        falls = [fall(self.scores, day, event["score"], span) for span in (7, 30)]
+        return any(
+            fell is not None and drop is not None and fell >= drop for fell, drop in zip(falls, drops, strict=True)
+        )
 
     def may_zero(self, event: Event, on: date) -> None:
         loans = self.naive.loans(on)
@@ -358,9 +377,16 @@ class Oracle:
 
 
 @pytest.mark.parametrize("seed", [*range(36), 104, 120])
-def test_decisions_of_a_history_keep_the_laws(seed: int) -> None:
+def test_decisions_of_a_history_keep_the_laws(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     records = in_order(history(seed))
     oracle, task = Oracle(), LocalTask(Engine(POLICY))
+
+    def noting(standing: Standing, score: int, tier: int, day: int) -> None:
+        oracle.scores.append((day, score))
+        note(standing, score, tier, day)
+
+    monkeypatch.setattr(score_fall, "note", noting)
+    monkeypatch.setattr(score_edges, "note", noting)
     told: list[Event] = []
     for at, (record_ms, _, _, record) in enumerate(records):
         oracle.take(at, record_ms, json.loads(record.value or b""))

@@ -15,6 +15,22 @@ ODD = [
     ("from_score: 680,", "▶from_score: 980,", "score.tiers[0].from_score: no score reaches A: the highest"),
     ("    score_below: 320", "▶    score_below: -9000", "warnings[3].score_below: no score is below -9000: the lowest"),
     ("leave_score_from: 600", "▶leave_score_from: 2000", "warnings[0].leave_score_from: watch is never left"),
+    ("score_fall_30d_from: 130", "▶score_fall_30d_from: 9000", "warnings[0].score_fall_30d_from: no score falls by"),
+    (
+        "    leave_score_fall_7d_below: 60",
+        "▶    leave_score_fall_7d_below: 95",
+        "warnings[0].leave_score_fall_7d_below: only 5 points below score_fall_7d_from 100: the level would flap",
+    ),
+    (
+        "    score_fall_7d_from: 100",
+        "▶    score_fall_7d_from: 130",
+        "warnings[0].score_fall_7d_from: is never needed: who falls by 130 in 7 days has fallen by 130 in 30",
+    ),
+    (
+        "        - {level_from: amber}\n",
+        "        - {level_from: amber}\n▶        - {score_fall_7d_from: 9000}\n",
+        "limits.steps[0].when[2].score_fall_7d_from: never holds: the card spans",
+    ),
     ("    dwell_days: 7\n", "▶    dwell_days: 0\n", "warnings[0].dwell_days: 0 lets watch end the moment it may"),
     ("cool_down_days: 14", "▶cool_down_days: 0", "warnings[0].cool_down_days: 0 lets watch be raised again"),
     ("leave_score_from: 600", "▶leave_score_from: 585", "warnings[0].leave_score_from: only 5 points above"),

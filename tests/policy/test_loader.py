@@ -198,6 +198,31 @@ WRONG = [
     ),
     ("leave_score_from: 600", "▶leave_score_from: null", "score_below and leave_score_from go together; give both"),
     (
+        "    leave_score_fall_7d_below: 60\n",
+        "▶    leave_score_fall_7d_below: 100\n",
+        "warnings[0].leave_score_fall_7d_below: 100 is not below score_fall_7d_from 100: the level would",
+    ),
+    (
+        "    leave_score_fall_30d_below: 80\n",
+        "▶    leave_score_fall_30d_below: null\n",
+        "score_fall_30d_from and leave_score_fall_30d_below go together; give both or neither",
+    ),
+    (
+        "    leave_score_from: 540\n",
+        "    leave_score_from: 540\n▶    score_fall_7d_from: 100\n    leave_score_fall_7d_below: 60\n",
+        "warnings[1].score_fall_7d_from: 100 is not above 100 of watch; raise it",
+    ),
+    (
+        "  score_fell_7d:",
+        "  score_fell_8d:",
+        "warnings[0].score_fall_7d_from: reason 'score_fell_7d' has no text",
+    ),
+    (
+        "feature: on_time_ratio_bp",
+        "▶feature: score_fall_7d",
+        "score.factors[1].feature: score_fall_7d is made of the score itself; watch it in warnings instead",
+    ),
+    (
         "    score_below: 510",
         "▶    score_below: 580",
         "warnings[1].score_below: 580 is not below 580 of watch; lower it",
@@ -368,6 +393,8 @@ def test_a_level_needs_a_threshold() -> None:
         "managed_dpd_from: 1\n    leave_managed_dpd_below: 1",
         "managed_dpd_from: null\n    leave_managed_dpd_below: null",
     )
+    loads(text, "a fall of the score is a threshold too")
+    text = "".join(line for line in text.splitlines(keepends=True) if "score_fall_" not in line)
     with pytest.raises(PolicyError, match=r"warnings\[0\]: watch has no threshold"):
         loads(text, "x")
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from streams.engine.features import FEATURES
+from streams.engine.score_fall import FEATURES as FALLS
 from streams.policy.loader import load
 from streams.replay.explain import ExplainError, explain
 from streams.replay.explained_text import money
@@ -47,7 +48,7 @@ def test_the_shape_a_program_relies_on(recording: Path) -> None:
     assert {"loan_id", "bucket", "dpd", "outstanding", "overdue", "unapplied_minor"} <= set(loan)
     assert {"contractual", "managed", "material"} <= set(loan["dpd"])
     assert set(loan["outstanding"]) == set(loan["overdue"]) == amounts
-    assert list(found["features"]) == [feature.name for feature in FEATURES]
+    assert list(found["features"]) == [feature.name for feature in (*FEATURES, *FALLS)]
     assert {"level", "score", "tier", "limit_status", "limit_minor"} <= set(found["standing"])
     raised = next(decision for decision in found["decisions"] if decision["type"] == "warning_raised")
     assert {"type", "event_id", "reasons", "cause", "policy"} <= set(raised)
@@ -79,6 +80,21 @@ def test_standing_waits_for_the_tick(recording: Path) -> None:
     before, after = shown(recording, "2026-02-01 00:59"), shown(recording, "2026-02-01 01:00")
     assert (before["standing"]["level"], after["standing"]["level"]) == ("none", "watch")
     assert before["loans"] == after["loans"]
+
+
+def test_how_far_the_score_has_fallen_is_told_as_of_the_moment(recording: Path) -> None:
+    scores = {
+        on: shown(recording, f"{on} 12:00")["score"]["score"] for on in ("2026-01-31", "2026-02-03", "2026-02-20")
+    }
+    lost = scores["2026-01-31"] - scores["2026-02-03"]
+    found = shown(recording, "2026-02-03 12:00")["features"]
+    assert (found["score_fall_7d"], found["score_fall_30d"]) == (lost, lost)
+    assert lost > 100
+    later = shown(recording, "2026-02-20 12:00")["features"]
+    assert later["score_fall_30d"] == scores["2026-01-31"] - scores["2026-02-20"]
+    assert later["score_fall_7d"] < later["score_fall_30d"]
+    first = shown(recording, "2026-01-01 12:00")["features"]
+    assert (first["score_fall_7d"], first["score_fall_30d"]) == (None, None)
 
 
 def test_a_zeroed_borrower(recording: Path) -> None:

@@ -1,0 +1,49 @@
+"""Where on the scale of scores a decision can change, and whether a score has stayed between such places."""
+
+from bisect import bisect_right
+
+from streams.engine.score_fall import note, peaks_of
+from streams.engine.standing import Standing
+from streams.policy.model import Policy
+
+
+class ScoreEdges:
+    """Every score, and every fall of it within 7 and within 30 days, at which a decision of a policy can change."""
+
+    __slots__ = ("_falls", "_scores")
+
+    def __init__(self, policy: Policy) -> None:
+        scores: set[int | None] = set()
+        falls: tuple[set[int | None], set[int | None]] = (set(), set())
+        for level in policy.warnings:
+            scores |= {level.score_below, level.leave_score_from}
+            falls[0].update((level.score_fall_7d_from, level.leave_score_fall_7d_below))
+            falls[1].update((level.score_fall_30d_from, level.leave_score_fall_30d_below))
+        for step in policy.limits.all_steps():
+            for condition in step.when:
+                scores.add(condition.score_below)
+                falls[0].add(condition.score_fall_7d_from)
+                falls[1].add(condition.score_fall_30d_from)
+        self._scores = _sorted(scores)
+        self._falls = _sorted(falls[0]), _sorted(falls[1])
+
+    def keep(self, standing: Standing, score: int, tier: int, day: int) -> bool:
+        """Note a score as of `day` if it lies between the same edges as the last one did on its own day; whether it
+        does. It asks the same of the falls, which the days alone can end."""
+        if score != standing.score or day != standing.score_day:
+            before = self._place(standing, standing.score, standing.score_day)
+            if self._place(standing, score, day) != before:
+                return False
+            note(standing, score, tier, day)
+        return True
+
+    def _place(self, standing: Standing, score: int, day: int) -> tuple[int, int, int]:
+        week, month = (
+            0 if peak is None else bisect_right(edges, peak - score)
+            for edges, peak in zip(self._falls, peaks_of(standing, day), strict=True)
+        )
+        return bisect_right(self._scores, score), week, month
+
+
+def _sorted(edges: set[int | None]) -> list[int]:
+    return sorted(edge for edge in edges if edge is not None)
