@@ -63,6 +63,23 @@ class Recovery(Part, kw_only=True, gc=False):
     earliest_on: CivilDate | UnsetType = UNSET
 
 
+class MacroFactor(Part, kw_only=True, gc=False):
+    """A factor in force, from -1.0 (ease) to 1.0 (tighten): the `macro_set` that told it, and what it said is behind
+    it."""
+
+    event_id: str
+    factor: float
+    indicator: str | UnsetType = UNSET
+    value: float | UnsetType = UNSET
+
+
+class Macro(Part, kw_only=True, gc=False):
+    """What had shifted the thresholds on the score when it was decided: all together by so many points."""
+
+    shift_points: int
+    factors: list[MacroFactor]
+
+
 class Amounts(Part, kw_only=True, gc=False):
     principal_minor: int
     interest_minor: int
@@ -146,6 +163,7 @@ class Judgement(BorrowerEvent, kw_only=True, gc=False):
 
     reasons: Reasons
     incident_id: str | UnsetType = UNSET
+    macro: Macro | UnsetType = UNSET
 
 
 class WarningEvent(Judgement, kw_only=True, gc=False):

@@ -11,6 +11,7 @@ from msgspec import Struct, field
 from streams.engine.breaker import Granted
 from streams.engine.incidents import Incident
 from streams.engine.order import Record
+from streams.engine.tightening import MacroFactor
 
 TASK_SCHEMA: Final = 1
 """Version of a task's packed state; every change raises it, as with `streams.engine.state.SCHEMA`."""
@@ -87,7 +88,8 @@ class TaskState(Struct, array_like=True):
     warning level, `statuses` by limit status (gauges that survive a restart exactly). `incidents` are those the policy
     remembers, `incidents_rev` counts their changes: a borrower that has seen fewer has effects to come. `reviews` are
     those open by what was asked, `lying` those that have escalated, `overturned` counts the decisions that reviewers
-    have overturned, by the rule that made them, `granted` is what the breaker has let through in this hour.
+    have overturned, by the rule that made them, `granted` is what the breaker has let through in this hour. `factors`
+    are those that tighten (see `streams.engine.tightening`).
     """
 
     schema: int = TASK_SCHEMA
@@ -110,6 +112,7 @@ class TaskState(Struct, array_like=True):
     granted: Granted = field(default_factory=Granted)
     erasures: bytes = b""
     """Ids of `borrower_erased` events already taken, as a borrower keeps those of its own (`streams.engine.state`)."""
+    factors: list[MacroFactor] = field(default_factory=list)
 
 
 class Folded(Struct):

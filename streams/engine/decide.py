@@ -34,6 +34,7 @@ from streams.engine.score import Scored, scored
 from streams.engine.score_edges import ScoreEdges
 from streams.engine.standing import LimitDecision, Listing, LoanStanding, Standing, WarningDecision
 from streams.engine.state import Borrower, Facts
+from streams.engine.tightening import MacroFactor, fitting, shift_points
 from streams.engine.view import Hindsight, LoanView, View, overturned
 from streams.engine.windows import LOANS
 from streams.policy.compiler import Compiled, bands_of
@@ -82,7 +83,7 @@ class Judge:
             case.retroactive = True
         score_fall.keep_to(standing, self.compiled.card)
         every = self._loan_views(case, day, emitter, task)
-        view = self._view(case, every, as_of_ms, day)
+        view = self._view(case, every, as_of_ms, day, task)
         level, rung = standing.level, 0 if standing.limit is None else standing.limit.rung
         cured = self._note_clean(standing, every, day)
         desk = reviews.Desk(self._office, case, view, emitter, task)
@@ -110,13 +111,14 @@ class Judge:
         desk.close(rung)
         self._count_standing(standing, level, rung, task)
         score_fall.note(standing, view.scored.score, view.scored.tier, day)
+        standing.shift_points = view.shift_points
         standing.managed, standing.contractual = worst_dpd(every)
         standing.judged_by = self.digest
         case.wake_ms = self._next_wake(borrower, view, desk)
 
-    def still_stands(self, case: Case, as_of_ms: int) -> bool:
+    def still_stands(self, case: Case, as_of_ms: int, task: TaskState) -> bool:
         """Whether a judgement now would change nothing but the score: the score is noted, and that is all."""
-        return self._only_windows_moved(case, as_of_ms) and self._same_band(case, as_of_ms)
+        return self._only_windows_moved(case, as_of_ms) and self._same_band(case, as_of_ms, task)
 
     def _only_windows_moved(self, case: Case, as_of_ms: int) -> bool:
         """Whether nothing but the windows can have changed since the last judgement.
@@ -130,7 +132,7 @@ class Judge:
             and (case.wake_ms is None or as_of_ms < case.wake_ms)
         )
 
-    def _same_band(self, case: Case, as_of_ms: int) -> bool:
+    def _same_band(self, case: Case, as_of_ms: int, task: TaskState) -> bool:
         """Score again; whether the score is between the same thresholds as before, so that every decision stands."""
         facts, standing, features = case.borrower.facts, case.borrower.standing, case.features
         values = evaluate(
@@ -146,12 +148,23 @@ class Judge:
         if features.scored.get(self.digest) != features.version:
             values = self.scorable(facts, values, as_of_ms)
             score, _, tier, _ = self.compiled.score_of(_segment_of(case.borrower))(values)
-        if not self._score_edges.keep(standing, score, tier, self.calendar.day(as_of_ms)):
+        day = self.calendar.day(as_of_ms)
+        _, shift_points = self.tightening(case.borrower, as_of_ms, day, task)
+        if not self._score_edges.keep(standing, score, tier, day, shift_points):
             return False
         features.scored[self.digest] = features.version
         return True
 
-    def _view(self, case: Case, every: list[LoanView], as_of_ms: int, day: int) -> View:
+    def tightening(self, borrower: Borrower, as_of_ms: int, day: int, task: TaskState) -> tuple[list[MacroFactor], int]:
+        """The factors in force for a borrower, and by how many points they shift the thresholds on the score."""
+        rules = self.policy.macro
+        if rules is None or not task.factors:
+            return [], 0
+        facts = borrower.facts
+        factors = fitting(task.factors, facts.profile, facts.loans.values(), as_of_ms, day)
+        return factors, shift_points(rules, factors)
+
+    def _view(self, case: Case, every: list[LoanView], as_of_ms: int, day: int, task: TaskState) -> View:
         facts, rules = case.borrower.facts, self.policy.facts
         managed, contractual = worst_dpd(every)
         values = evaluate(
@@ -178,6 +191,7 @@ class Judge:
         segment = _segment_of(case.borrower)
         result = scored(self.compiled, values, segment)
         case.features.scored[self.digest] = case.features.version
+        factors, points = self.tightening(case.borrower, as_of_ms, day, task)
         return View(
             as_of_ms=as_of_ms,
             day=day,
@@ -195,6 +209,8 @@ class Judge:
             episode_proof=episode_proof,
             segment=segment,
             peaks=score_fall.peaks_of(case.borrower.standing, day),
+            factors=factors,
+            shift_points=points,
         )
 
     def scorable(self, facts: Facts, values: list[int | None], as_of_ms: int) -> list[int | None]:

@@ -42,6 +42,7 @@ REASONS: Final[Mapping[str, Stage]] = MappingProxyType(
         "unknown_loan": "fold",
         "parking_full": "fold",
         "unknown_incident": "fold",
+        "factors_full": "fold",
         "invalid_policy": "fold",
         "quarantined": "fold",
         "legal_hold": "fold",

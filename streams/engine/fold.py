@@ -20,12 +20,14 @@ from schemas.inbound import (
     BorrowerEvent,
     IncidentClosed,
     IncidentOpened,
+    MacroSet,
     PolicyActivated,
     RepaymentFailed,
     Tick,
 )
 from schemas.outbound import Cause
 from schemas.partitioning import partition_of
+from streams.engine import tightening
 from streams.engine.activation import activate
 from streams.engine.blacklist import Signer
 from streams.engine.breaker import Granted
@@ -46,6 +48,7 @@ from streams.engine.relief import heed_incidents, note_overdue
 from streams.engine.reviews import settle_notices
 from streams.engine.shadows import Policies, ShadowJudge
 from streams.engine.state import Parked, find_seen, forget_seen, note_seen, seen_key
+from streams.engine.tightening import FACTORS_MAX
 from streams.policy import loader
 from streams.policy.compiler import Compiled, compile_policy
 from streams.policy.model import Policy
@@ -361,7 +364,7 @@ class _Pass:
             self._await_wake(case)
             return
         heed_incidents(case, self._task, clock_ms, self._judge.policy.facts, self._judge.calendar)
-        if not self._policies.still_stand(case, clock_ms):
+        if not self._policies.still_stand(case, clock_ms, self._task):
             cause = Cause(topic=record.topic, partition=record.partition, offset=record.offset, event_id=event.event_id)
             self._policies.judge(case, clock_ms, cause, self._folded.outputs, self._task)
             reminding = self._judge.reminding
@@ -480,6 +483,8 @@ class _Pass:
             self._count(CONTROL, "duplicate")
         elif isinstance(event, IncidentOpened | IncidentClosed) and not self._take_incident(event, record):
             self._refuse(record, "unknown_incident", "incident_id: was not opened; open the incident first", "fold")
+        elif isinstance(event, MacroSet) and not self._take_factor(event):
+            self._refuse(record, "factors_full", f"{FACTORS_MAX} factors are in force; lift one with factor 0", "fold")
         else:
             refusal = self._activate(event) if isinstance(event, PolicyActivated) else None
             if refusal is not None:
@@ -531,7 +536,7 @@ class _Pass:
         reminder_alone = standing.judged_by and (standing.decide_ms is None or wake_ms < standing.decide_ms)
         if reminder_alone and case.borrower.shadows is None:
             case.wake_ms = standing.decide_ms
-        if not reminder_alone or not self._policies.still_stand(case, wake_ms):
+        if not reminder_alone or not self._policies.still_stand(case, wake_ms, self._task):
             self._policies.wake(case, wake_ms, cause, self._folded.outputs, self._task, live_awake)
         if reminding is not None and live_awake:
             clock_ms = self._task.clock_ms or wake_ms
@@ -555,6 +560,14 @@ class _Pass:
             spans = [span_of(incident, task.clock_ms, calendar) for incident in (before or after, after)]
             failures = failure_key(min(first for first, _ in spans)), failure_key(max(last for _, last in spans) + 1)
             task.sweep = Sweep(task.clock_ms, record.partition, record.offset, event.event_id, failures)
+        return True
+
+    def _take_factor(self, event: MacroSet) -> bool:
+        """Note what a factor is from now on; whether there is room for it."""
+        factors = tightening.changed_by(event, self._task.factors, self._task.clock_ms)
+        if len(factors) > FACTORS_MAX:
+            return False
+        self._task.factors = factors
         return True
 
     def _relieve(self, sweep: Sweep, span: Span, failures: Sequence[str]) -> None:
@@ -590,6 +603,8 @@ class _Pass:
         self._folded.failures_from = failure_key(day - rules.remember_days)
         task = self._task
         task.incidents = [incident for incident in task.incidents if not forgotten(incident, day, rules, calendar)]
+        # As of the tick before: wake-ups that this one fires may be of moments at which a factor was in force.
+        task.factors = tightening.not_ended(task.factors, before_ms)
 
     def _activate(self, event: PolicyActivated) -> str | None:
         """Put a recorded policy in force; why not, where it is refused."""

@@ -17,6 +17,7 @@ from streams.engine.features import FEATURES
 from streams.engine.score import crossed
 from streams.engine.score_fall import REASONS as FALL_REASONS
 from streams.engine.signal_proof import signal_proof
+from streams.engine.tightening import macro_of
 from streams.engine.view import LoanView, View, loan_holds
 from streams.engine.windows import proof
 from streams.policy.compiler import SUBTOTALS, Compiled, bands_of
@@ -54,6 +55,7 @@ class Reasoner:
             "subtotals": outbound.Subtotals(**dict(zip(SUBTOTALS, scored.subtotals, strict=True))),
             "reasons": self._reasons(view, rules) if view.level else [],
             "recovery": self._warning_recovery(view),
+            "macro": macro_of(view.factors, view.shift_points),
         }
 
     def restriction(self, view: View, step: LimitStep, held: list[Condition], stages: int) -> dict[str, Any]:
@@ -63,12 +65,17 @@ class Reasoner:
         return {
             "reasons": self._reasons(view, rules, factors=scored),
             "recovery": self._limit_recovery(view, step.status == "zeroed", 0, stages),
+            "macro": macro_of(view.factors, view.shift_points),
         }
 
     def way_back(self, view: View, rung: int, stage: int, stages: int) -> dict[str, Any]:
         """The fields of a restoration to a rung: no reasons against anyone, and the `stages` still ahead."""
         zeroed = STATUSES[rung] == "zeroed"
-        return {"reasons": [], "recovery": UNSET if rung == 0 else self._limit_recovery(view, zeroed, stage, stages)}
+        return {
+            "reasons": [],
+            "recovery": UNSET if rung == 0 else self._limit_recovery(view, zeroed, stage, stages),
+            "macro": macro_of(view.factors, view.shift_points),
+        }
 
     def falls(self, rule: WarningLevel | Condition, view: View, code: str | None = None) -> list[Rule]:
         """The falls of the score that a rule looks for and that are there, under a code (None: their own)."""

@@ -27,22 +27,23 @@ class ScoreEdges:
         self._scores = _sorted(scores)
         self._falls = _sorted(falls[0]), _sorted(falls[1])
 
-    def keep(self, standing: Standing, score: int, tier: int, day: int) -> bool:
+    def keep(self, standing: Standing, score: int, tier: int, day: int, shift_points: int) -> bool:
         """Note a score as of `day` if it lies between the same edges as the last one did on its own day; whether it
-        does. It asks the same of the falls, which the days alone can end."""
-        if score != standing.score or day != standing.score_day:
-            before = self._place(standing, standing.score, standing.score_day)
-            if self._place(standing, score, day) != before:
+        does. It asks the same of the falls, which the days alone can end. Edges are `shift_points` higher."""
+        if score != standing.score or day != standing.score_day or shift_points != standing.shift_points:
+            before = self._place(standing, standing.score, standing.score_day, standing.shift_points)
+            if self._place(standing, score, day, shift_points) != before:
                 return False
             note(standing, score, tier, day)
+            standing.shift_points = shift_points
         return True
 
-    def _place(self, standing: Standing, score: int, day: int) -> tuple[int, int, int]:
+    def _place(self, standing: Standing, score: int, day: int, shift_points: int) -> tuple[int, int, int]:
         week, month = (
             0 if peak is None else bisect_right(edges, peak - score)
             for edges, peak in zip(self._falls, peaks_of(standing, day), strict=True)
         )
-        return bisect_right(self._scores, score), week, month
+        return bisect_right(self._scores, score - shift_points), week, month
 
 
 def _sorted(edges: set[int | None]) -> list[int]:

@@ -71,12 +71,12 @@ class Policies:
         self._shadows = shadows
         self._was_shadow = was_shadow
 
-    def still_stand(self, case: Case, as_of_ms: int) -> bool:
+    def still_stand(self, case: Case, as_of_ms: int, task: TaskState) -> bool:
         """Whether a judgement now would change nothing but the score, which is noted; never with shadows, which are
         asked one by one when it comes to the judgement."""
         if self._shadows or case.borrower.shadows is not None:
             return False
-        return self.live.still_stands(case, as_of_ms)
+        return self.live.still_stands(case, as_of_ms, task)
 
     def judge(self, case: Case, as_of_ms: int, cause: Cause, outputs: list[Output], task: TaskState) -> None:
         """Judge after an event, under every policy."""
@@ -139,11 +139,11 @@ class Policies:
             if at_wake and not due and not (reminded and judge.policy.reminders == self.live.policy.reminders):
                 continue
             seat = _seat(case, shadow)
-            if due or not judge.still_stands(seat, as_of_ms):
+            if due or not judge.still_stands(seat, as_of_ms, task):
                 judge.judge(seat, as_of_ms, cause, outputs, aside)
                 shadow.wake_ms = seat.wake_ms
         case.wake_ms = live_wake_ms
-        if live_due or (live_awake and not self.live.still_stands(case, as_of_ms)):
+        if live_due or (live_awake and not self.live.still_stands(case, as_of_ms, task)):
             self.live.judge(case, as_of_ms, cause, outputs, task)
         seated = [beside[serial] for serial, _ in self._shadows if serial in beside]
         if not seated:

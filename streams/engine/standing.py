@@ -210,3 +210,5 @@ class Standing(Struct, array_like=True):
     """The day of the score, -1 before the first by this scorecard."""
     peaks: list[int] = field(default_factory=list)
     """Earlier scores after which none was as high, of the last 30 days: the last day of each, and the score."""
+    shift_points: int = 0
+    """By how many points the thresholds on the score were shifted at the last judgement (see tightening)."""

@@ -16,6 +16,7 @@ from streams.engine.loan import Loan, instalments
 from streams.engine.score import Scored
 from streams.engine.score_fall import fallen
 from streams.engine.standing import Ground, LoanStanding
+from streams.engine.tightening import MacroFactor
 from streams.policy.model import LEVELS, STATUSES, Condition, WarningLevel
 
 NEVER_BELOW = -(1 << 30)
@@ -36,7 +37,7 @@ class View(Struct, gc=False):
     without one. `score_but_arrears` is the score with the best points for all that the ledger says. `level` is the
     warning level in force, `pressing` the highest level up to it that is not only waiting out its dwell time.
     `episode_proof` are the disbursements of the loans that had the episodes. `peaks` are the highest scores of the days
-    before (`score_fall.peaks_of`).
+    before (`score_fall.peaks_of`). `shift_points` are added to thresholds on the score, because of `factors`.
 
     What people have decided: no rung from `rung_below` and no level from `level_below` up is taken by the policy,
     nothing changes the limit while it is `limit_held`, and `cleared` restrictions are on their way back. `zero_asked`:
@@ -58,6 +59,8 @@ class View(Struct, gc=False):
     episode_proof: list[str]
     segment: str
     peaks: tuple[Value, Value]
+    factors: list[MacroFactor]
+    shift_points: int
     rung_below: int = len(STATUSES)
     level_below: int = len(LEVELS)
     limit_held: bool = False
@@ -147,7 +150,7 @@ def score_bounds(rule: Condition | WarningLevel, view: View) -> list[int]:
 
     With the highest score of the days before, a fall is a threshold like any other: the score is below so much less.
     """
-    bounds = [] if rule.score_below is None else [rule.score_below]
+    bounds = [] if rule.score_below is None else [rule.score_below + view.shift_points]
     for drop, peak in zip((rule.score_fall_7d_from, rule.score_fall_30d_from), view.peaks, strict=True):
         if drop is not None:
             bounds.append(NEVER_BELOW if peak is None else peak - drop + 1)
@@ -156,7 +159,7 @@ def score_bounds(rule: Condition | WarningLevel, view: View) -> list[int]:
 
 def leave_bounds(rule: WarningLevel, view: View) -> list[int]:
     """The scores from which a level may be left, one per term on the score: all must be reached."""
-    bounds = [] if rule.leave_score_from is None else [rule.leave_score_from]
+    bounds = [] if rule.leave_score_from is None else [rule.leave_score_from + view.shift_points]
     for drop, peak in zip((rule.leave_score_fall_7d_below, rule.leave_score_fall_30d_below), view.peaks, strict=True):
         if drop is not None and peak is not None:
             bounds.append(peak - drop + 1)

@@ -26,6 +26,7 @@ def advice(policy: Policy) -> Iterator[Finding]:
     yield from _tiers(policy, least, most)
     for at, level in enumerate(policy.warnings):
         yield from _level(level, ("warnings", at), least, most)
+        yield from _tightened(policy, level, most)
     yield from _steps(policy, least, most)
     yield from _way_back(policy)
     yield from _texts(policy)
@@ -60,6 +61,16 @@ def _level(level: WarningLevel, path: Path, least: int, most: int) -> Iterator[F
         )
     yield from _flapping(level, path)
     yield from _level_falls(level, path, most - least)
+
+
+def _tightened(policy: Policy, level: WarningLevel, most: int) -> Iterator[Finding]:
+    shift = 0 if policy.macro is None else max((band.points for band in policy.macro.bands), default=0)
+    leave = level.leave_score_from
+    if leave is not None and leave <= most < leave + shift:
+        yield (
+            ("macro", "bands"),
+            f"{shift} points lift leave_score_from of {level.level} to {leave + shift}: the highest score is {most}",
+        )
 
 
 def _level_falls(level: WarningLevel, path: Path, most: int) -> Iterator[Finding]:

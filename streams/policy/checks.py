@@ -12,7 +12,7 @@ from streams.engine.features import FEATURE_INDEX, FEATURES
 from streams.engine.score_fall import FEATURES as FALLS
 from streams.policy import ladder_checks, reminder_checks, review_checks, warning_checks
 from streams.policy.ladder_checks import untold as _reason
-from streams.policy.model import Band, Factor, Policy
+from streams.policy.model import Band, Factor, Policy, Tightening
 
 Path = tuple[str | int, ...]
 Finding = tuple[Path, str]
@@ -32,6 +32,8 @@ def findings(policy: Policy) -> Iterator[Finding]:
     yield from ladder_checks.findings(policy)
     yield from review_checks.findings(policy)
     yield from reminder_checks.findings(policy)
+    if policy.macro is not None:
+        yield from _macro(policy.macro, ("macro",))
 
 
 def _repeated(values: Sequence[str], path: Path, what: str) -> Iterator[Finding]:
@@ -203,6 +205,19 @@ def _bands(bands: tuple[Band, ...], path: Path) -> Iterator[Finding]:
             following = bands[at + 1].lower
             if following is not None:
                 yield from _meets(band.upper, following, (*path, at + 1, "lower"), "value")
+
+
+def _macro(rules: Tightening, root: Path) -> Iterator[Finding]:
+    bands, path = rules.bands, (*root, "bands")
+    yield from _bands(bands, path)
+    for at, band in enumerate(bands):
+        if at > 0 and band.points < bands[at - 1].points:
+            yield (*path, at, "points"), f"{band.points} is below {bands[at - 1].points} of a lower factor; points rise"
+        if abs(band.points) > rules.most_points:
+            yield (*path, at, "points"), f"{band.points} is more than most_points {rules.most_points}; raise that"
+        from_zero, past_zero = band.lower is None or band.lower <= 0, band.upper is None or band.upper > 0
+        if from_zero and past_zero and band.points != 0:
+            yield (*path, at, "points"), "a factor of 0 lies here, which shifts nothing; write 0"
 
 
 def _tiers(policy: Policy) -> Iterator[Finding]:

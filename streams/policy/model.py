@@ -216,6 +216,15 @@ class Condition(Model, frozen=True):
         return any(term is not None for term in terms)
 
 
+class Tightening(Model, frozen=True):
+    """What the factors told by `macro_set` do: each has the points of its band, on the factor in basis points, and all
+    that are about a borrower add up, to `most_points` up or down. So many points are added to every threshold on the
+    score, of warnings and of the ladder; tiers and thresholds on days, levels and falls stay."""
+
+    bands: tuple[Band, ...]
+    most_points: Annotated[int, Meta(ge=0, le=1_000)]
+
+
 class LimitStep(Model, frozen=True):
     """One rung of the limit ladder.
 
@@ -460,4 +469,5 @@ class Policy(Model, frozen=True):
     blacklist: Blacklist
     reasons: dict[Name, Text]
     reminders: Reminders | None = None
+    macro: Tightening | None = None
     approval: Approval = Approval()

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Struct
 
-from schemas.outbound import Amounts, DpdDetail, Subtotals
+from schemas.outbound import Amounts, DpdDetail, Macro, Subtotals
 from schemas.partitioning import partition_of
 from schemas.topics import CONTROL, INPUTS
 from streams.engine import delinquency, features
@@ -33,6 +33,7 @@ from streams.engine.score_fall import fallen, peaks_of
 from streams.engine.shadows import SHADOW_DECISIONS
 from streams.engine.standing import Standing
 from streams.engine.state import Borrower, unpack
+from streams.engine.tightening import macro_of
 from streams.policy.compiler import SUBTOTALS, bands_of
 from streams.policy.model import LEVELS, Band
 from streams.replay.cycle import LocalTask, chunks
@@ -130,7 +131,8 @@ class StandingShown(Struct, frozen=True):
 
 class Explained(Struct, frozen=True):
     """A borrower as of a moment. `zone` is that of the dates, `clock` the moment of the last tick; `decisions` are all
-    events emitted for the borrower until then, as a replay writes them, `shadow_decisions` those of shadow policies."""
+    events emitted for the borrower until then, as a replay writes them, `shadow_decisions` those of shadow policies.
+    `macro` is what shifts the thresholds on the score then, None where nothing does."""
 
     borrower_id: str
     as_of: str
@@ -143,6 +145,7 @@ class Explained(Struct, frozen=True):
     features: dict[str, int | None]
     score: ScoreShown
     standing: StandingShown
+    macro: Macro | None
     people: PeopleShown
     decisions: list[msgspec.Raw]
     shadow_decisions: list[msgspec.Raw]
@@ -278,6 +281,7 @@ def _explained(
     )
     values = judge.scorable(borrower.facts, values, as_of_ms)
     profile = borrower.facts.profile
+    factors, points = judge.tightening(borrower, as_of_ms, day, task.task)
     score = _score(values, judge, "" if profile is None else profile.segment)
     clock_ms = task.task.clock_ms
     return Explained(
@@ -293,6 +297,7 @@ def _explained(
         | _falls(borrower.standing, judge, score.score, day),
         score=score,
         standing=_standing(borrower.standing, task.engine.judge_by(borrower.standing.judged_by)),
+        macro=macro_of(factors, points) or None,
         people=people(borrower.standing.oversight, borrower.facts.directions, as_of_ms, zone),
         decisions=decisions,
         shadow_decisions=shadow_decisions,

@@ -48,6 +48,9 @@ def _heading(found: Explained) -> list[RenderableType]:
     ]
     if standing.limit_minor is not None and standing.currency is not None:
         lines.append(f"limit: {money(standing.limit_minor, standing.currency)}, {standing.limit_status}")
+    if found.macro is not None:
+        behind = [f"{factor.indicator or factor.event_id} {factor.factor:+}" for factor in found.macro.factors]
+        lines.append(f"thresholds on the score shifted by {found.macro.shift_points:+}: {', '.join(behind)}")
     lines += in_words(found.people)
     return [Text(lines[0], style="bold"), *(Text(line) for line in lines[1:])]
 

@@ -1,16 +1,19 @@
 """Ways to fold that must not show: what comes out is the same bytes."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from streams.engine.calendar import DAY_MS
 from streams.engine.cases import Cases
 from streams.engine.chunk import SWEEP_LIMIT, Output, TaskState, Wake
 from streams.engine.decide import Judge
-from streams.engine.fold import Engine
+from streams.engine.fold import CONTROL, Engine
 from streams.engine.incidents import borrower_of
-from streams.engine.order import Ordered
+from streams.engine.order import LogRecord, Ordered
 from streams.policy.loader import load
 from streams.replay.cycle import chunks
 from streams.replay.recording import Recording
@@ -18,6 +21,15 @@ from streams.replay.simulate.writing import simulate
 from streams.store.memory import FailureIndex
 
 BORROWERS, EVENTS = 40, 12_000
+FACTORS: list[dict[str, Any]] = [
+    {"factor": 0.3, "indicator": "gdp"},
+    {"factor": 0.7, "scope": {"segment": "worker"}},
+    {"factor": -0.8, "scope": {"segment": "student"}},
+    {"factor": 0.6, "indicator": "gdp"},
+    {"factor": 0.0, "scope": {"segment": "worker"}},
+    {"factor": 0.9, "scope": {"product": "cash"}},
+    {"factor": 0.0, "indicator": "gdp"},
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +38,23 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> list[Ordered]:
     out: Path = tmp_path_factory.mktemp("laws") / "recording"
     simulate(seed=11, borrowers=BORROWERS, events=EVENTS, out=out, partitions=1)
     with Recording.open(out) as recording:
-        return [record for chunk in chunks(recording, 0) for record in chunk]
+        usual = [record for chunk in chunks(recording, 0) for record in chunk]
+    return with_factors(usual)
+
+
+def with_factors(records: Sequence[Ordered]) -> list[Ordered]:
+    """The records, and after some of them factors that shift thresholds: set, changed, lifted, for a month."""
+    told: list[Ordered] = []
+    apart = len(records) // len(FACTORS)
+    for at, one in enumerate(records):
+        told.append(one)
+        if at % apart == apart // 2:
+            number, order_ms = at // apart, one[0]
+            body = {"type": "macro_set", "event_id": f"macro-{number}", "at_ms": order_ms} | FACTORS[number]
+            body |= {"until_ms": order_ms + 30 * DAY_MS} if number % 2 else {}
+            record = LogRecord(CONTROL, 0, 1_000_000 + number, order_ms, None, json.dumps(body).encode())
+            told.append((order_ms, CONTROL, 1_000_000 + number, record))
+    return told
 
 
 class Folding:
@@ -81,6 +109,10 @@ def usual(records: list[Ordered]) -> Folding:
 def test_the_population_gives_the_laws_something_to_hold(usual: Folding) -> None:
     kinds = {output.kind for output in usual.outputs}
     assert {"bucket_changed", "warning_raised", "warning_escalated", "warning_cleared", "draws_restricted"} <= kinds
+    shifts = {
+        json.loads(output.value)["macro"]["shift_points"] for output in usual.outputs if b'"macro"' in output.value
+    }
+    assert {20, 40} <= shifts
 
 
 @pytest.mark.parametrize(("chunk", "kept"), [(1, 10_000), (97, 0), (2_000, 3), (10**9, 10_000)])

@@ -10,6 +10,8 @@ from streams.policy.loader import PolicyError, load
 from streams.policy.model import Condition
 from tests.policy.test_loader import STANDARD, marked
 
+MACRO = STANDARD[STANDARD.index("macro:\n") : STANDARD.index("    - {lower: 5000, points: 40}\n")]
+MACRO += "    - {lower: 5000, points: 40}\n"
 # What of the standard policy is replaced | by what | the advice.
 ODD = [
     ("from_score: 680,", "▶from_score: 980,", "score.tiers[0].from_score: no score reaches A: the highest"),
@@ -59,6 +61,11 @@ ODD = [
         "          - {managed_dpd_from: 15}\n",
         "          - {managed_dpd_from: 15}\n▶          - {managed_dpd_from: 16}\n",
         "limits.by_segment.student[1].when[1]: is never needed: whenever it holds, when[0] holds too",
+    ),
+    (
+        MACRO,
+        "macro:\n  most_points: 900\n▶  bands:\n    - {upper: 1, points: 0}\n    - {lower: 1, points: 900}\n",
+        "macro.bands: 900 points lift leave_score_from of watch to 1500: the highest score is",
     ),
     ("reasons:\n", "reasons:\n▶  old_reason: {en: Old., zh: 旧。}\n", "reasons.old_reason: no rule gives this reason"),
 ]  # fmt: skip

@@ -229,6 +229,27 @@ WRONG = [
     ),
     ("managed_dpd_from: 31\n", "▶managed_dpd_from: 15\n", "warnings[2].managed_dpd_from: 15 is not above 15 of amber"),
     ("reason: arrears_started", "▶reason: arrears_began", "warnings[0].reason: reason 'arrears_began' has no text"),
+    # --- macro
+    (
+        "- {lower: 5000, points: 40}",
+        "▶- {lower: 5000, points: 10}",
+        "macro.bands[3].points: 10 is below 20 of a lower factor; points rise",
+    ),
+    (
+        "- {lower: 5000, points: 40}",
+        "▶- {lower: 5000, points: 50}",
+        "macro.bands[3].points: 50 is more than most_points 40; raise that",
+    ),
+    (
+        "- {lower: -4999, upper: 2000, points: 0}",
+        "▶- {lower: -4999, upper: 2000, points: 5}",
+        "macro.bands[1].points: a factor of 0 lies here, which shifts nothing; write 0",
+    ),
+    (
+        "- {lower: 2000, upper: 5000, points: 20}",
+        "▶- {lower: 2100, upper: 5000, points: 20}",
+        "macro.bands[2].lower: leaves a gap: value 2000 belongs to none",
+    ),
     # --- limits
     (
         "    - status: decreased",

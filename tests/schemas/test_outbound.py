@@ -10,8 +10,8 @@ from tests.schemas.examples import GOOD, Example
 
 GOOD_OUT = [example for example in GOOD if example.topic not in INPUTS]
 # The fields that the contract gives each type beyond those of every outbound event; "?" marks an optional one.
-WARNING = "level previous_level score tier subtotals recovery? incident_id? reasons"
-LIMIT = "limit_seq from_minor to_minor from_status to_status currency recovery? draws? incident_id? reasons"
+WARNING = "level previous_level score tier subtotals recovery? incident_id? macro? reasons"
+LIMIT = "limit_seq from_minor to_minor from_status to_status currency recovery? draws? incident_id? macro? reasons"
 CONTRACT = {
     **dict.fromkeys(("warning_raised", "warning_escalated", "warning_lowered", "warning_cleared"), WARNING),
     **dict.fromkeys(

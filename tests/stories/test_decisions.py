@@ -76,6 +76,7 @@ MODES = {"goes live": "live", "runs as a shadow": "shadow", "is retired": "retir
 SCOPE = r"(?:(channel|product|platform) (\w+)|everything)"
 INCIDENT_OPENED = rf"incident (\w+) of {SCOPE} from {ON}(?: until {ON})? with (\d+) days of grace"
 INCIDENT_CLOSED = rf"incident (\w+) closed, it ended {ON}"
+FACTOR = rf"factor (-?[\d.]+)(?: for (product|segment|industry|region) (\w+))?(?: because of (\w+))?(?: until {ON})?"
 MEANT: dict[str, Callable[[Any, str], Any]] = {
     "limit_minor": lambda teller, text: minor(text),
     "amount_minor": lambda teller, text: minor(text),
@@ -162,9 +163,9 @@ def activate(name: str, mode: str, text: str, on: date, tape: Tape) -> None:
 
 
 def tell(happening: str, on: date, play: Play, teller: Teller) -> None:
-    incident = control_event(happening)
-    if incident is not None:
-        teller.tape.control(f"{on} 12:00", incident.pop("type"), **incident)
+    control = control_event(happening)
+    if control is not None:
+        teller.tape.control(f"{on} 12:00", control.pop("type"), **control)
         return
     late = re.match(rf"late, of {ON}: ", happening)
     at = date.fromisoformat(late.group(1)) if late else on
@@ -183,7 +184,7 @@ def tell(happening: str, on: date, play: Play, teller: Teller) -> None:
 
 
 def control_event(text: str) -> dict[str, Any] | None:
-    """An incident of whole days: from 00:00 of the first to 23:59 of the last."""
+    """An incident of whole days: from 00:00 of the first to 23:59 of the last; a factor until 00:00 of a day."""
     opened = re.fullmatch(INCIDENT_OPENED, text)
     if opened is not None:
         incident_id, kind, name, from_on, until_on, days = opened.groups()
@@ -191,6 +192,12 @@ def control_event(text: str) -> dict[str, Any] | None:
         scope = {"all": True} if kind is None else {kind: name}
         fields = {"scope": scope, "from_ms": ms(f"{from_on} 00:00"), "grace_days": int(days), "cause": "outage"}
         return {"type": "incident_opened", "incident_id": incident_id} | fields | until
+    told_factor = re.fullmatch(FACTOR, text)
+    if told_factor is not None:
+        factor, kind, name, indicator, until_on = told_factor.groups()
+        given = {"indicator": indicator, "until_ms": None if until_on is None else ms(f"{until_on} 00:00")}
+        scope = {} if kind is None else {"scope": {kind: name}}
+        return {"type": "macro_set", "factor": float(factor)} | given | scope
     closed = re.fullmatch(INCIDENT_CLOSED, text)
     if closed is not None:
         return {"type": "incident_closed", "incident_id": closed.group(1), "until_ms": ms(f"{closed.group(2)} 23:59")}
@@ -251,6 +258,8 @@ def told(event: dict[str, Any], before: dict[str, dict[str, Any]], shadow: str |
         words = f"{words}: {event['why'].replace('_', ' ')}"
         if event["proposed"] is not None:
             words += f" (proposes {event['proposed']['type'].replace('_', ' ')})"
+    if event.get("macro", {}).get("shift_points"):
+        words += f" (thresholds {event['macro']['shift_points']:+})"
     if "compensates" in event:
         words += f" (undoes {before[event['compensates']]['type'].replace('_', ' ')})"
     if "incident_id" in event:
