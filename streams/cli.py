@@ -7,10 +7,10 @@ An error is one line on stderr and an exit code: 1 for what could not be done, 2
 import asyncio
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -19,11 +19,14 @@ from streams.cli_dlq import dlq_group
 from streams.cli_policy import policy_group
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from streams.config import Settings
     from streams.engine.blacklist import Signer
     from streams.worker.findings import Finding
 
 _INTERRUPTED = 130
+_Shown = TypeVar("_Shown")
 app = typer.Typer(
     name="duewatch",
     help="Post-loan credit watch: how overdue each loan is, how behaviour has changed, and what to do about it.\n\n"
@@ -109,7 +112,7 @@ def _told() -> tuple[type[Exception], ...]:
     from streams.engine.state import StateError
     from streams.policy.loader import PolicyError
     from streams.replay.audit.report import AuditError
-    from streams.replay.explain import ExplainError
+    from streams.replay.found import ExplainError
     from streams.replay.manifest import RecordingError
     from streams.store.contract import StoreError
     from streams.worker.commitlog import CommitLogError
@@ -151,6 +154,16 @@ def _print_json(value: Any) -> None:
     import msgspec
 
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def _show(shown: _Shown, render: Callable[[_Shown], "RenderableType"], as_json: bool) -> None:
+    """Print for a program, or as text."""
+    if as_json:
+        _print_json(shown)
+        return
+    from rich.console import Console
+
+    Console().print(render(shown))
 
 
 def _print_findings(findings: Iterable["Finding"], as_json: bool) -> None:
@@ -208,6 +221,16 @@ def _seconds(duration: str) -> float:
     if found is None:
         raise typer.BadParameter(f"{duration}: give a number and s, m or h, like 30s")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+class _Audience(StrEnum):
+    LENDER = "lender"
+    BORROWER = "borrower"
+
+
+class _Language(StrEnum):
+    EN = "en"
+    ZH = "zh"
 
 
 class _Clock(StrEnum):
@@ -523,23 +546,33 @@ def explain(
         str | None, typer.Option(help="The moment, as 2026-03-01T00:00:00+08:00.  [default: the end]")
     ] = None,
     policy: _Policy = "standard",
+    audience: Annotated[
+        _Audience, typer.Option(help="For the lender, in full; or for the borrower, in plain words.")
+    ] = _Audience.LENDER,
+    lang: Annotated[
+        _Language | None, typer.Option(help="The borrower's language.  [default: en]", show_default=False)
+    ] = None,
     blacklist_keys: _Keys = None,
     as_json: _Json = False,
 ) -> None:
     """Show one borrower as of a moment: loans, days past due, features, score, standing, and why it was so decided."""
-    from streams.replay.explain import explain
     from streams.replay.moment import parse_moment
 
+    if lang is not None and audience is _Audience.LENDER:
+        raise typer.BadParameter("--lang goes with --audience borrower")
     at_ms = None if at is None else parse_moment("--at", at)
-    found = explain(recording, borrower, at_ms, policy, _signer(blacklist_keys))
-    if as_json:
-        _print_json(found)
-        return
-    from rich.console import Console
+    asked = recording, borrower, at_ms, policy, _signer(blacklist_keys)
+    if audience is _Audience.BORROWER:
+        from streams.replay.explained_borrower import render as render_told
+        from streams.replay.explained_borrower import tell
+        from streams.replay.found import find
 
+        _show(tell(borrower, find(*asked), (lang or _Language.EN).value), render_told, as_json)
+        return
+    from streams.replay.explain import explain
     from streams.replay.explained_text import render
 
-    Console().print(render(found))
+    _show(explain(*asked), render, as_json)
 
 
 @import_group.command("uci-credit")

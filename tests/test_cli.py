@@ -80,6 +80,7 @@ def test_version(run: Any) -> None:
         (["replay", "nowhere", "--out", "o"], 1, "nowhere: no such recording"),
         (["replay", "nowhere", "--out", "o", "--policy", "none.yaml"], 1, "none.yaml: cannot be read"),
         (["explain", "--recording", "r", "--borrower", "b", "--at", "2026-03-01"], 1, "add Z (UTC) or an offset"),
+        (["explain", "--recording", "r", "--borrower", "b", "--lang", "zh"], 2, "--lang goes with --audience borrower"),
         (["produce", "nowhere"], 1, "nowhere: no such recording"),
         (["produce", "nowhere", "--rate", "1", "--speed", "1"], 2, "--rate or --speed"),
         (["produce", "nowhere", "--rate", "-1"], 2, "more than 0"),
@@ -170,6 +171,18 @@ def test_explain_for_a_program_and_for_a_person(run: Any, recording: Path) -> No
     assert (code, err) == (0, "")
     for told in ("10 days past due", "5,000.00 CNY", "A payment", "pay overdue 1,050.00 CNY by 2026-02-03", "watch"):
         assert told in " ".join(text.split())
+
+
+def test_explain_for_the_borrower(run: Any, recording: Path) -> None:
+    asked = ("explain", "--recording", recording, "--borrower", "b1", "--at", "2026-02-10T00:00:00+08:00")
+    code, text, err = run(*asked, "--audience", "borrower")
+    assert (code, err) == (0, "")
+    assert "New draws are restricted: at most 2 in 30 days" in " ".join(text.split())
+    code, out, _ = run(*asked, "--audience", "borrower", "--lang", "zh", "--json")
+    found = json.loads(out)
+    assert (code, found["language"], found["as_of"]) == (0, "zh", "2026-02-10")
+    assert found["decisions"][0]["what"] == ["我们注意到您的还款可能出现困难。"]
+    assert found["decisions"][-1]["way_back"][0] == "请支付逾期款项：1,050.00 CNY。"
 
 
 def test_an_unknown_borrower_is_one_line(run: Any, recording: Path) -> None:

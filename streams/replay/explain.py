@@ -1,11 +1,5 @@
-"""Explain: one borrower out of a recording, as of a moment, with all that was decided and why.
+"""Explain: one borrower out of a recording, as of a moment, with all that was decided and why."""
 
-Only this borrower's events and the control events are folded: borrowers are independent of each other, but for the
-breaker, so that what comes out for this one is what a replay writes, byte for byte.
-"""
-
-from bisect import bisect_right
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -14,38 +8,28 @@ import msgspec
 from msgspec import Struct
 
 from schemas.outbound import Amounts, DpdDetail, Macro, Subtotals
-from schemas.partitioning import partition_of
-from schemas.topics import CONTROL, INPUTS
 from streams.engine import delinquency, features
 from streams.engine.blacklist import Signer
 from streams.engine.calendar import iso_day
-from streams.engine.chunk import Output
 from streams.engine.decide import Judge
 from streams.engine.delinquency import Position
 from streams.engine.features import FEATURES
-from streams.engine.fold import Engine
 from streams.engine.limits import status_of
 from streams.engine.loan import UNPAID, Loan, instalments
-from streams.engine.order import Ordered
 from streams.engine.score import scored
 from streams.engine.score_fall import FEATURES as FALLS
 from streams.engine.score_fall import fallen, peaks_of
 from streams.engine.shadows import SHADOW_DECISIONS
 from streams.engine.standing import Standing
-from streams.engine.state import Borrower, unpack
+from streams.engine.state import Borrower
 from streams.engine.tightening import macro_of
 from streams.policy.compiler import SUBTOTALS, bands_of
 from streams.policy.model import LEVELS, Band
-from streams.replay.cycle import LocalTask, chunks
+from streams.replay.cycle import LocalTask
 from streams.replay.explained_people import PeopleShown, people
+from streams.replay.found import find
 from streams.replay.moment import iso_moment
 from streams.replay.outputs import PolicyUsed
-from streams.replay.recording import Recording, RecordingError
-from streams.replay.replay import rules_of, tasks_of
-
-
-class ExplainError(Exception):
-    """There is nothing to explain; the message is one line: what is missing, how to mend it."""
 
 
 class InstalmentShown(Struct, frozen=True):
@@ -160,9 +144,6 @@ def explain(
 ) -> Explained:
     """The borrower after every record with an order time up to `at_ms` (None: of the whole recording).
 
-    What the breaker lets through depends on what it has let through of others: a borrower for whom it was asked is
-    explained out of the whole of its task.
-
     Args:
         signer: makes the subject tokens of the blacklist; None: placeholders.
 
@@ -170,88 +151,10 @@ def explain(
         ExplainError: nothing is known of the borrower, then or at all.
         PolicyError, RecordingError, CommitLogError: the policy, the recording or its commit log cannot be used.
     """
-    rules = rules_of(policy)
-    with Recording.open(source) as recording:
-        partition = _task_of(recording, borrower_id)
-        engine = Engine(
-            rules.policy, partitions=recording.partition_count(), recorded_policies=rules.recorded, signer=signer
-        )
-        task, told, as_of_ms = _folded(engine, recording, partition, borrower_id, at_ms, False)
-        if task.task.granted.counts:
-            task, told, as_of_ms = _folded(engine, recording, partition, borrower_id, at_ms, True)
-        blob = task.state(borrower_id)
-        if blob is None:
-            raise ExplainError(
-                "no event of this borrower was accepted up to then: ask for a later --at, or look for dead letters"
-            )
-        until_ms = as_of_ms if at_ms is None else at_ms
-        decisions = [msgspec.Raw(output.value) for output in told if output.topic != SHADOW_DECISIONS]
-        shadow_decisions = [msgspec.Raw(output.value) for output in told if output.topic == SHADOW_DECISIONS]
-        return _explained(borrower_id, unpack(blob), task, until_ms, decisions, shadow_decisions)
-
-
-def _folded(
-    engine: Engine, recording: Recording, partition: int, borrower_id: str, at_ms: int | None, whole: bool
-) -> tuple[LocalTask, list[Output], int]:
-    """The task after the records up to `at_ms`, of all borrowers or of one; what it told of the one; the order time
-    it reached."""
-    task, key = LocalTask(engine), borrower_id.encode()
-    told: list[Output] = []
-    as_of_ms = 0
-    for last_ms, records in _records(recording, partition, None if whole else key, at_ms):
-        as_of_ms = max(as_of_ms, last_ms)
-        for folded in task.fold(records):
-            told += [output for output in folded.outputs if output.key == key or output.about == borrower_id]
-    return task, told, as_of_ms
-
-
-def _task_of(recording: Recording, borrower_id: str) -> int:
-    """The partition whose task knows the borrower."""
-    key = borrower_id.encode()
-    count = recording.partition_count()
-    among = tasks_of(recording) if count is None else [partition_of(key, count)]
-    found = [partition for partition in among if key in _keys(recording, [partition])]
-    if not found:
-        known = len(_keys(recording, tasks_of(recording)))
-        raise ExplainError(f"{recording.path}: holds no event of this borrower (it holds {known} borrowers)")
-    if len(found) > 1:
-        numbers = ", ".join(map(str, found))
-        raise RecordingError(
-            f"{recording.path}: has events of this borrower on partitions {numbers}, each with a state of its own: "
-            "record its topics with equal partition counts and one partitioner"
-        )
-    return found[0]
-
-
-def _keys(recording: Recording, partitions: list[int]) -> set[bytes]:
-    return {
-        record.key
-        for topic in INPUTS
-        if topic != CONTROL
-        for partition in partitions
-        for batch in recording.batches(topic, partition)
-        for record in batch
-        if record.key is not None
-    }
-
-
-def _records(
-    recording: Recording, partition: int, key: bytes | None, at_ms: int | None
-) -> Iterator[tuple[int, list[Ordered]]]:
-    """(order time reached, records of `key` and of control, or all), until the first record after `at_ms`."""
-    for chunk in chunks(recording, partition):
-        end = len(chunk) if at_ms is None else bisect_right(chunk, at_ms, key=_order_ms)
-        if end:
-            taken = chunk[:end]
-            if key is not None:
-                taken = [found for found in taken if found[1] == CONTROL or found[3].key == key]
-            yield chunk[end - 1][0], taken
-        if end < len(chunk):
-            return
-
-
-def _order_ms(ordered: Ordered) -> int:
-    return ordered[0]
+    found = find(source, borrower_id, at_ms, policy, signer)
+    decisions = [msgspec.Raw(output.value) for output in found.told if output.topic != SHADOW_DECISIONS]
+    shadow_decisions = [msgspec.Raw(output.value) for output in found.told if output.topic == SHADOW_DECISIONS]
+    return _explained(borrower_id, found.borrower, found.task, found.as_of_ms, decisions, shadow_decisions)
 
 
 # --- what is shown ------------------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ import pytest
 from streams.engine.features import FEATURES
 from streams.engine.score_fall import FEATURES as FALLS
 from streams.policy.loader import load
-from streams.replay.explain import ExplainError, explain
+from streams.replay.explain import explain
 from streams.replay.explained_text import money
+from streams.replay.found import ExplainError
 from streams.replay.manifest import RecordingError
 from streams.replay.moment import parse_moment
 from streams.replay.recording import Recording

@@ -1,0 +1,128 @@
+"""Finds one borrower in a recording: its state as of a moment, and all that was told of it until then.
+
+Only this borrower's events and the control events are folded: borrowers are independent of each other, but for the
+breaker, so that what comes out for this one is what a replay writes, byte for byte.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from schemas.partitioning import partition_of
+from schemas.topics import CONTROL, INPUTS
+from streams.engine.blacklist import Signer
+from streams.engine.chunk import Output
+from streams.engine.fold import Engine
+from streams.engine.order import Ordered
+from streams.engine.state import Borrower, unpack
+from streams.replay.cycle import LocalTask, chunks
+from streams.replay.recording import Recording, RecordingError
+from streams.replay.replay import rules_of, tasks_of
+
+
+class ExplainError(Exception):
+    """There is nothing to explain; the message is one line: what is missing, how to mend it."""
+
+
+class Found(NamedTuple):
+    """A borrower as of `as_of_ms` in its task, and `told`, every output about it until then."""
+
+    borrower: Borrower
+    task: LocalTask
+    told: list[Output]
+    as_of_ms: int
+
+
+def find(source: str | Path, borrower_id: str, at_ms: int | None, policy: str, signer: Signer | None = None) -> Found:
+    """The borrower after every record with an order time up to `at_ms` (None: of the whole recording).
+
+    What the breaker lets through depends on what it has let through of others: a borrower for whom it was asked is
+    found out of the whole of its task.
+
+    Args:
+        signer: makes the subject tokens of the blacklist; None: placeholders.
+
+    Raises:
+        ExplainError: nothing is known of the borrower, then or at all.
+        PolicyError, RecordingError, CommitLogError: the policy, the recording or its commit log cannot be used.
+    """
+    rules = rules_of(policy)
+    with Recording.open(source) as recording:
+        partition = _task_of(recording, borrower_id)
+        engine = Engine(
+            rules.policy, partitions=recording.partition_count(), recorded_policies=rules.recorded, signer=signer
+        )
+        task, told, as_of_ms = _folded(engine, recording, partition, borrower_id, at_ms, False)
+        if task.task.granted.counts:
+            task, told, as_of_ms = _folded(engine, recording, partition, borrower_id, at_ms, True)
+        blob = task.state(borrower_id)
+        if blob is None:
+            raise ExplainError(
+                "no event of this borrower was accepted up to then: ask for a later --at, or look for dead letters"
+            )
+        return Found(unpack(blob), task, told, as_of_ms if at_ms is None else at_ms)
+
+
+def _folded(
+    engine: Engine, recording: Recording, partition: int, borrower_id: str, at_ms: int | None, whole: bool
+) -> tuple[LocalTask, list[Output], int]:
+    """The task after the records up to `at_ms`, of all borrowers or of one; what it told of the one; the order time
+    it reached."""
+    task, key = LocalTask(engine), borrower_id.encode()
+    told: list[Output] = []
+    as_of_ms = 0
+    for last_ms, records in _records(recording, partition, None if whole else key, at_ms):
+        as_of_ms = max(as_of_ms, last_ms)
+        for folded in task.fold(records):
+            told += [output for output in folded.outputs if output.key == key or output.about == borrower_id]
+    return task, told, as_of_ms
+
+
+def _task_of(recording: Recording, borrower_id: str) -> int:
+    """The partition whose task knows the borrower."""
+    key = borrower_id.encode()
+    count = recording.partition_count()
+    among = tasks_of(recording) if count is None else [partition_of(key, count)]
+    found = [partition for partition in among if key in _keys(recording, [partition])]
+    if not found:
+        known = len(_keys(recording, tasks_of(recording)))
+        raise ExplainError(f"{recording.path}: holds no event of this borrower (it holds {known} borrowers)")
+    if len(found) > 1:
+        numbers = ", ".join(map(str, found))
+        raise RecordingError(
+            f"{recording.path}: has events of this borrower on partitions {numbers}, each with a state of its own: "
+            "record its topics with equal partition counts and one partitioner"
+        )
+    return found[0]
+
+
+def _keys(recording: Recording, partitions: list[int]) -> set[bytes]:
+    return {
+        record.key
+        for topic in INPUTS
+        if topic != CONTROL
+        for partition in partitions
+        for batch in recording.batches(topic, partition)
+        for record in batch
+        if record.key is not None
+    }
+
+
+def _records(
+    recording: Recording, partition: int, key: bytes | None, at_ms: int | None
+) -> Iterator[tuple[int, list[Ordered]]]:
+    """(order time reached, records of `key` and of control, or all), until the first record after `at_ms`."""
+    for chunk in chunks(recording, partition):
+        end = len(chunk) if at_ms is None else bisect_right(chunk, at_ms, key=_order_ms)
+        if end:
+            taken = chunk[:end]
+            if key is not None:
+                taken = [found for found in taken if found[1] == CONTROL or found[3].key == key]
+            yield chunk[end - 1][0], taken
+        if end < len(chunk):
+            return
+
+
+def _order_ms(ordered: Ordered) -> int:
+    return ordered[0]
