@@ -39,11 +39,13 @@ class ScoreEdges:
         return True
 
     def _place(self, standing: Standing, score: int, day: int, shift_points: int) -> tuple[int, int, int]:
-        week, month = (
-            0 if peak is None else bisect_right(edges, peak - score)
-            for edges, peak in zip(self._falls, peaks_of(standing, day), strict=True)
+        week, month = peaks_of(standing, day)
+        of_week, of_month = self._falls
+        return (
+            bisect_right(self._scores, score - shift_points),
+            0 if week is None else bisect_right(of_week, week - score),
+            0 if month is None else bisect_right(of_month, month - score),
         )
-        return bisect_right(self._scores, score - shift_points), week, month
 
 
 def _sorted(edges: set[int | None]) -> list[int]:

@@ -151,18 +151,22 @@ def score_bounds(rule: Condition | WarningLevel, view: View) -> list[int]:
     With the highest score of the days before, a fall is a threshold like any other: the score is below so much less.
     """
     bounds = [] if rule.score_below is None else [rule.score_below + view.shift_points]
-    for drop, peak in zip((rule.score_fall_7d_from, rule.score_fall_30d_from), view.peaks, strict=True):
-        if drop is not None:
-            bounds.append(NEVER_BELOW if peak is None else peak - drop + 1)
+    week, month = view.peaks
+    if rule.score_fall_7d_from is not None:
+        bounds.append(NEVER_BELOW if week is None else week - rule.score_fall_7d_from + 1)
+    if rule.score_fall_30d_from is not None:
+        bounds.append(NEVER_BELOW if month is None else month - rule.score_fall_30d_from + 1)
     return bounds
 
 
 def leave_bounds(rule: WarningLevel, view: View) -> list[int]:
     """The scores from which a level may be left, one per term on the score: all must be reached."""
     bounds = [] if rule.leave_score_from is None else [rule.leave_score_from + view.shift_points]
-    for drop, peak in zip((rule.leave_score_fall_7d_below, rule.leave_score_fall_30d_below), view.peaks, strict=True):
-        if drop is not None and peak is not None:
-            bounds.append(peak - drop + 1)
+    week, month = view.peaks
+    if rule.leave_score_fall_7d_below is not None and week is not None:
+        bounds.append(week - rule.leave_score_fall_7d_below + 1)
+    if rule.leave_score_fall_30d_below is not None and month is not None:
+        bounds.append(month - rule.leave_score_fall_30d_below + 1)
     return bounds
 
 
