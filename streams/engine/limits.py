@@ -75,27 +75,39 @@ class Due(NamedTuple):
 
 def _due_step(rules: Limits, limit: Limit, view: View) -> Due | None:
     """The step to take next: the highest direct one that holds, else the lowest that holds; else one more decrease."""
+    stood_on, since_ms = _ladder(limit)
     ahead: list[tuple[int, LimitStep]] = []
     again: LimitStep | None = None
     for step in rules.steps_of(view.segment):
         rung = STATUSES.index(step.status)
-        if limit.rung < rung < view.rung_below and not (rung == ZEROED and view.zero_asked):
+        if stood_on < rung < view.rung_below and not (rung == ZEROED and view.zero_asked):
             ahead.append((rung, step))
-        elif rung == limit.rung < view.rung_below and step.times > 1:
+        elif rung == stood_on < view.rung_below and step.times > 1:
             again = step
     for rung, step in reversed(ahead):
         if step.direct and (held := _held(step, view, view.pressing)):
             return Due(0, rung, step, held)
     for rung, step in ahead:
         if not step.direct and (held := _held(step, view, view.pressing)):
-            return Due(limit.since_ms + step.after_days * DAY_MS if limit.rung else 0, rung, step, held)
-    if again is not None and sum(1 for taken in limit.decisions if taken.rung == limit.rung) < again.times:
+            return Due(since_ms + step.after_days * DAY_MS if stood_on else 0, rung, step, held)
+    if again is not None and sum(1 for taken in limit.decisions if taken.rung == stood_on) < again.times:
         held = _held(again, view, view.pressing)
         # Arrears that hold by themselves carry the decrease alone: it is undone with them, whatever level they led to.
         held = [condition for condition in held if condition.level_from is None] or held
         if held:
-            return Due(limit.since_ms + again.again_after_days * DAY_MS, limit.rung, again, held)
+            return Due(since_ms + again.again_after_days * DAY_MS, stood_on, again, held)
     return None
+
+
+def _passing(limit: Limit) -> LimitDecision | None:
+    """The freeze for some days that lies on top of all else, if one does: the ladder goes on beneath it."""
+    return limit.decisions[-1] if limit.decisions and limit.decisions[-1].until_ms else None
+
+
+def _ladder(limit: Limit) -> tuple[int, int]:
+    """The rung that the ladder has come to, and since when."""
+    freeze = _passing(limit)
+    return (limit.rung, limit.since_ms) if freeze is None else (freeze.previous_rung, freeze.previous_since_ms)
 
 
 def _restrict(rules: Limits, limit: Limit, view: View, emitter: Emitter, reasoner: Reasoner, gate: Gate) -> bool:
@@ -126,10 +138,11 @@ def take(rules: Limits, limit: Limit, due: Due, view: View, emitter: Emitter, re
     to_minor = limit.minor * step.keep_bp // 10_000
     base_minor = limit.base_minor if limit.rung else limit.minor
     stages = stages_ahead(rules, base_minor, to_minor, 0)
+    freeze = None if due.rung == ZEROED else _passing(limit)
     decide(
         limit, due.rung, to_minor, EVENT_OF_STATUS[step.status], step.reason,
         [ground_of(condition, view, LEVELS.index) for condition in due.held], view, emitter,
-        draws=_draws(step), **reasoner.restriction(view, step, due.held, stages),
+        beneath=freeze, draws=_draws(step), **reasoner.restriction(view, step, due.held, stages),
     )  # fmt: skip
 
 
@@ -150,31 +163,51 @@ def decide(
     view: View,
     emitter: Emitter,
     until_ms: int = 0,
+    beneath: LimitDecision | None = None,
     **fields: Any,
 ) -> str:
-    """Restrict to a rung and an amount, and note what it rests on; returns the event's id."""
+    """Restrict to a rung and an amount, and note what it rests on; returns the event's id. `beneath` a freeze for some
+    days the status stays frozen, and the rung is what the freeze will end in."""
     previous_rung, from_minor = limit.rung, limit.minor
     since_ms, since_day, stage = limit.since_ms, limit.since_day, limit.stage
     if previous_rung == 0:
         limit.base_minor = from_minor
-    event_id = _move(limit, rung, to_minor, view, emitter, event, **fields)
-    limit.decisions.append(
-        LimitDecision(
-            event_id, view.day, rung, previous_rung, from_minor, to_minor, grounds, view.as_of_ms, since_ms, since_day,
-            rule, until_ms, stage,
-        )
+    event_id = _move(limit, rung if beneath is None else limit.rung, to_minor, view, emitter, event, **fields)
+    decision = LimitDecision(
+        event_id, view.day, rung, previous_rung, from_minor, to_minor, grounds, view.as_of_ms, since_ms, since_day,
+        rule, until_ms, stage,
     )  # fmt: skip
+    if beneath is None:
+        limit.decisions.append(decision)
+    else:
+        limit.since_ms, limit.since_day = since_ms, since_day
+        _slip_beneath(limit, decision, beneath)
     return event_id
 
 
+def _slip_beneath(limit: Limit, decision: LimitDecision, freeze: LimitDecision) -> None:
+    """Put a decision that has just been taken under the freeze on top, which goes on from it."""
+    decision.previous_rung, decision.previous_stage = freeze.previous_rung, freeze.previous_stage
+    decision.previous_since_ms, decision.previous_since_day = freeze.previous_since_ms, freeze.previous_since_day
+    freeze.previous_rung, freeze.previous_stage = decision.rung, 0
+    freeze.previous_since_ms, freeze.previous_since_day = decision.at_ms, decision.day
+    freeze.from_minor = freeze.to_minor = decision.to_minor
+    limit.decisions.insert(-1, decision)
+
+
 def end_in_time(rules: Limits, limit: Limit, view: View, emitter: Emitter, reasoner: Reasoner) -> None:
-    """End what was decided for some days only."""
+    """End what was decided for some days only; nothing is said where the ladder has come to the same rung meanwhile."""
     for at in range(len(limit.decisions) - 1, -1, -1):
-        if 0 < limit.decisions[at].until_ms <= view.as_of_ms:
-            if limit.rung < limit.decisions[at].rung:
-                del limit.decisions[at]
-            else:
-                lift(rules, limit, at, view, emitter, reasoner)
+        decision = limit.decisions[at]
+        if not 0 < decision.until_ms <= view.as_of_ms:
+            continue
+        if limit.rung < decision.rung:
+            del limit.decisions[at]
+        elif decision is limit.decisions[-1] and decision.previous_rung == limit.rung:
+            limit.since_ms, limit.since_day = decision.previous_since_ms, decision.previous_since_day
+            del limit.decisions[at]
+        else:
+            lift(rules, limit, at, view, emitter, reasoner)
 
 
 def link(limit: Limit, rung: int, to_minor: int) -> dict[str, Any]:

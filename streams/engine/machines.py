@@ -106,7 +106,10 @@ def _limit_moves() -> tuple[Move, ...]:
         moves.append(Move(status, "limit_restored", status, when))
         moves.append(Move(status, "limit_rebased", status, "the limit was changed elsewhere"))
     moves.append(Move("decreased", "limit_decreased", "decreased", "one more step of decrease, or a cut by a reviewer"))
-    moves.append(Move("frozen", "limit_decreased", "frozen", "a cut by a reviewer"))
+    beneath = "the ladder beneath a freeze for suspicion"
+    moves.append(Move("frozen", "draws_restricted", "frozen", beneath))
+    moves.append(Move("frozen", "limit_decreased", "frozen", f"a cut by a reviewer, or {beneath}"))
+    moves.append(Move("frozen", "limit_frozen", "frozen", beneath))
     return tuple(moves)
 
 
