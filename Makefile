@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench faults faults-long sim schemas lock
+.PHONY: help setup demo test lint format bench faults faults-long sim year schemas lock
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -52,6 +52,9 @@ faults-long: $(READY) ## All rows, the killing ones with several seeds; LEDGER=f
 
 sim: $(READY) ## Simulated workers, broker and store: SEEDS=5000, SEED= repeats one, MUTANT= takes a protection out
 	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),5000)) $(if $(MUTANT),--mutant $(MUTANT))
+
+year: $(READY) ## A simulated year held to its laws: BORROWERS=50000, SEED=; interrupted, the same command goes on
+	@$(BIN)/python -m tests.laws.year $(if $(BORROWERS),--borrowers $(BORROWERS)) $(if $(SEED),--seed $(SEED))
 
 schemas: $(READY) ## Write JSON Schema and AsyncAPI of the messages and of a policy, and the state machines
 	$(BIN)/python -m schemas.export

@@ -16,7 +16,7 @@ def recording_of(seed: int, borrowers: int, events: int) -> Path:
 
     It is kept in ~/.cache/duewatch by what it was made from, the simulator included.
     """
-    name = f"simulated-{seed}-{borrowers}-{events}-{PARTITIONS}-{_simulator_digest()}"
+    name = f"simulated-{seed}-{borrowers}-{events}-{PARTITIONS}-{simulator_digest()}"
     folder = _CACHE / name
     if not folder.is_dir():
         _CACHE.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,8 @@ def recording_of(seed: int, borrowers: int, events: int) -> Path:
     return folder / "recording"
 
 
-def _simulator_digest() -> str:
+def simulator_digest() -> str:
+    """A name for the simulator that there is."""
     digest = hashlib.sha256()
     for source in sorted(Path(next(iter(simulator.__path__))).glob("*.py")):
         digest.update(source.read_bytes())

@@ -196,7 +196,7 @@ def _share_out(
     replayed: list[Replayed] = []
     with (
         _as_folder(recording) as path,
-        ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_begin_process) as pool,
+        ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=begin_process) as pool,
     ):
         try:
             futures = [pool.submit(_replay_alone, path, task, job) for task in _largest_first(recording, tasks)]
@@ -212,7 +212,7 @@ def _share_out(
     return replayed
 
 
-def _begin_process() -> None:
+def begin_process() -> None:
     """Ctrl-C reaches every process of a terminal, but only the first one is to speak of it; and none outlives it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()

@@ -32,7 +32,7 @@ _FULL_SPEED_RECORDS = 10_000
 def simulate(
     seed: int,
     borrowers: int,
-    events: int,
+    events: int | None,
     out: str | Path,
     partitions: int = DEFAULT_PARTITIONS,
     start: date = START,
@@ -40,18 +40,19 @@ def simulate(
 ) -> int:
     """Write a recording of about `events` records, ticks included, and `ground_truth.parquet` beside it.
 
-    It ends with the first hour that reaches `events`, or after `days` if that is earlier. The same arguments give the
-    same bytes on every machine.
+    It ends with the first hour that reaches `events`, or after `days` if that is earlier; one of the two may be None.
+    The same arguments give the same bytes on every machine.
 
     Returns:
         How many records were written.
 
     Raises:
         RecordingError: something is already at `out`.
-        ValueError: `borrowers`, `events`, `partitions` or `days` is not positive.
+        ValueError: `borrowers`, `events`, `partitions` or `days` is not positive, or nothing ends the simulation.
     """
-    if min(borrowers, events, partitions, 1 if days is None else days) < 1:
-        raise ValueError("borrowers, events, partitions and days must be at least 1")
+    ends = [end for end in (events, days) if end is not None]
+    if not ends or min(borrowers, partitions, *ends) < 1:
+        raise ValueError("borrowers, events, partitions and days must be at least 1, and one of events and days given")
     world = World(seed, borrowers, partitions, day_of(start))
     source: dict[str, str | int] = {"simulator_seed": seed, "borrowers": borrowers, "start": start.isoformat()}
     last_day = None if days is None else world.day + days
@@ -64,7 +65,8 @@ def simulate(
                 writer.append(record.topic, record.partition, record.timestamp, record.key, record.value)
             advance(len(hour))
             at_day = world.day_of(hour[-1].timestamp)
-            if writer.records >= events or (last_day is not None and at_day >= last_day):
+            enough = events is not None and writer.records >= events
+            if enough or (last_day is not None and at_day >= last_day):
                 break
     write_ground_truth(world, at_day, beside(Path(out), GROUND_TRUTH))
     return writer.records
