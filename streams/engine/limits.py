@@ -196,18 +196,31 @@ def _slip_beneath(limit: Limit, decision: LimitDecision, freeze: LimitDecision) 
 
 
 def end_in_time(rules: Limits, limit: Limit, view: View, emitter: Emitter, reasoner: Reasoner) -> None:
-    """End what was decided for some days only; nothing is said where the ladder has come to the same rung meanwhile."""
+    """End what was decided for some days only; nothing is given back where the ladder has come to the same rung."""
     for at in range(len(limit.decisions) - 1, -1, -1):
         decision = limit.decisions[at]
         if not 0 < decision.until_ms <= view.as_of_ms:
             continue
+        if decision is _passing(limit):
+            _go_on(rules, limit, decision, view, emitter, reasoner)
         if limit.rung < decision.rung:
-            del limit.decisions[at]
-        elif decision is limit.decisions[-1] and decision.previous_rung == limit.rung:
+            limit.decisions.remove(decision)
+        elif decision is _passing(limit) and decision.previous_rung == limit.rung:
             limit.since_ms, limit.since_day = decision.previous_since_ms, decision.previous_since_day
-            del limit.decisions[at]
+            limit.decisions.remove(decision)
         else:
             lift(rules, limit, at, view, emitter, reasoner)
+
+
+def _go_on(
+    rules: Limits, limit: Limit, freeze: LimitDecision, view: View, emitter: Emitter, reasoner: Reasoner
+) -> None:
+    """Take the step to the rung of a freeze that ends, if its own conditions hold: the borrower stands on that rung
+    already, so that no dwell time below it is waited for."""
+    for step in rules.steps_of(view.segment):
+        rung = STATUSES.index(step.status)
+        if freeze.previous_rung < rung == freeze.rung < view.rung_below and (held := _held(step, view, view.pressing)):
+            take(rules, limit, Due(0, rung, step, held), view, emitter, reasoner)
 
 
 def link(limit: Limit, rung: int, to_minor: int) -> dict[str, Any]:

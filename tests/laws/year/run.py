@@ -60,14 +60,14 @@ def run(year: Year, workers: int, tree: Path | None, cache: Path = _CACHE) -> tu
         Interrupted: Ctrl-C; what is done is kept.
         BrokenPart: a process died.
     """
-    folder = year.folder(cache)
+    folder, digest = year.folder(cache), _check_digest()
     recording = folder / "recording"
     try:
         if not recording.is_dir():
             _simulate(year, folder)
     except KeyboardInterrupt:
         raise Interrupted("the simulation begins again next time") from None
-    results = folder / f"found-{_check_digest()}"
+    results = folder / f"found-{digest}"
     results.mkdir(exist_ok=True)
     left = [partition for partition in range(year.partitions) if not _result(results, partition).is_file()]
     try:
