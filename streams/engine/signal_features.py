@@ -60,6 +60,8 @@ BUREAU_DAYS, LINK_DAYS, ASSET_DAYS, STATEMENT_DAYS, BUSINESS_DAYS = 90, 365, 365
 LAPSED_DAYS = 60
 """A link that used to be told again and has not been for so long is lost."""
 DRAW_HOURS = 48
+UNUSED_PART = 50
+"""A limit of which less than one part in so many is in use is as good as unused."""
 
 _AT = {feature.name: at for at, feature in enumerate(SIGNAL_FEATURES)}
 
@@ -314,17 +316,29 @@ def is_lost(row: list[int], day: int) -> bool:
 
 
 def evaluate_statements(reports: Reports, day: int) -> Evaluated:
-    """The 4 features from utilisation_bp on."""
+    """The 6 features from utilisation_bp on."""
     rows = reports.rows
     latest = rows[-1]
     if latest[DAY] <= day - STATEMENT_DAYS:
-        return (None,) * 4, NEVER
-    rise = fall = None
+        return (None,) * 6, NEVER
+    rise = fall = unpaid = unused = None
     if len(rows) >= 4:
         older, newer = rows[: len(rows) // 2], rows[-(len(rows) // 2) :]
         rise = _used(newer) - _used(older)
         fall = _minus(_settled(older), _settled(newer))
-    return (_used([latest]), rise, _settled([latest]), fall), latest[DAY] + STATEMENT_DAYS
+        unpaid = sum(1 for row in rows if is_unpaid(row))
+        unused = sum(1 for row in rows if is_unused(row))
+    return (_used([latest]), rise, _settled([latest]), fall, unpaid, unused), latest[DAY] + STATEMENT_DAYS
+
+
+def is_unpaid(row: list[int]) -> bool:
+    """Whether a statement tells that something was billed and nothing was paid."""
+    return row[BILLED] > 0 and row[PAID] == 0
+
+
+def is_unused(row: list[int]) -> bool:
+    """Whether a statement tells of next to no use of the limit."""
+    return row[BALANCE] * UNUSED_PART <= row[STATEMENT_LIMIT]
 
 
 def _used(rows: list[list[int]]) -> int:
@@ -370,7 +384,7 @@ GROUPS: tuple[Group, ...] = (
     Group(Kind.BUREAU, _AT["active_lenders"], 6, evaluate_bureau),
     Group(Kind.LISTINGS, _AT["listings_elsewhere"], 1, evaluate_listings),
     Group(Kind.LINKS, _AT["links_overdue"], 7, evaluate_links),
-    Group(Kind.STATEMENTS, _AT["utilisation_bp"], 4, evaluate_statements),
+    Group(Kind.STATEMENTS, _AT["utilisation_bp"], 6, evaluate_statements),
     Group(Kind.VIOLATIONS, _AT["violations_365d"], 2, evaluate_violations),
     Group(Kind.FRAUD, _AT["fraud_suspected_180d"], 1, evaluate_fraud),
 )

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from streams.engine.calendar import DAY_MS
-from streams.engine.signal_features import is_listed, is_lost, is_suspected
+from streams.engine.signal_features import is_listed, is_lost, is_suspected, is_unpaid, is_unused
 from streams.engine.signals import (
     AT_MS,
     CONFIRMED,
@@ -54,6 +54,8 @@ _PROOFS: dict[str, tuple[Kind, Proves]] = {
     "link_gained": (Kind.LINKS, lambda row, rows, day: row[FIRST_DAY] > day - 30),
     "link_lost": (Kind.LINKS, lambda row, rows, day: is_lost(row, day)),
     "statement": (Kind.STATEMENTS, _each),
+    "statement_unpaid": (Kind.STATEMENTS, lambda row, rows, day: is_unpaid(row)),
+    "statement_unused": (Kind.STATEMENTS, lambda row, rows, day: is_unused(row)),
     "violation": (Kind.VIOLATIONS, lambda row, rows, day: row[CONFIRMED] == 1),
     "violation_suspected": (Kind.VIOLATIONS, lambda row, rows, day: is_suspected(row, rows)),
     "fraud_suspected": (Kind.FRAUD, lambda row, rows, day: row[CONFIRMED] == 0),

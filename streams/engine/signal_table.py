@@ -136,6 +136,14 @@ SIGNAL_FEATURES: tuple[Feature, ...] = (
         "The same over the newer half of the last 6 statements below the older half",
     ),
     Feature(
+        "statements_unpaid_6", "revolving", "count", "statement_unpaid", 365,
+        "Of the last 6 statements those with something billed and nothing paid; at least 4 are needed",
+    ),
+    Feature(
+        "statements_unused_6", "revolving", "count", "statement_unused", 365,
+        "Of the last 6 statements those with a balance of 2 % of the limit at most; at least 4 are needed",
+    ),
+    Feature(
         "violations_365d", "conduct", "count", "violation", 365,
         "Confirmed violations of rules in 365 days, each kind once a day",
     ),

@@ -212,6 +212,17 @@ def test_revolving_use_and_its_trend_over_six_statements() -> None:
     assert [in_credit[name] for name in names] == [0, None, None, None]
 
 
+def test_statements_on_which_nothing_was_paid_or_hardly_anything_was_used() -> None:
+    rows = [(900, 900, 0), (21, 0, 0), (20, 20, 0), (0, 0, 0), (-50, -50, 0), (400, 400, 1)]
+    names = ("statements_unpaid_6", "statements_unused_6")
+    by_count = {count: tuple(known(statements(*rows[:count]), 181)[name] for name in names) for count in (4, 5, 6)}
+    assert by_count == {4: (2, 2), 5: (2, 3), 6: (2, 3)}
+    of_seven = known(statements((0, 0, 0), *rows), 181)
+    assert [of_seven[name] for name in names] == [2, 3]
+    assert [known(statements(*rows[:3]), 61)[name] for name in names] == [None, None]
+    assert [known(statements(*rows), 242)[name] for name in names] == [None, None]
+
+
 def test_a_business_by_periods_whatever_order_they_are_told_in() -> None:
     months = [(0, "2025-12", 1_000, 100), (31, "2026-01", 800, 90), (62, "2026-02", 300, 40)]
     events = [

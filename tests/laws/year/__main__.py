@@ -53,6 +53,9 @@ def main() -> int:
     except Interrupted as stop:
         print(f"year: interrupted; {stop}", file=sys.stderr)
         return _INTERRUPTED
+    except KeyboardInterrupt:
+        print("year: interrupted", file=sys.stderr)
+        return _INTERRUPTED
     except BrokenPart as error:
         print(f"year: {error}", file=sys.stderr)
         return 1
