@@ -67,8 +67,8 @@ def test_a_rule_taken_out_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, name, instead)
-    found = [check(checked[0], partition, lambda _: None) for partition in range(YEAR.partitions)]
-    assert {offender.claim for one in found for offender in one.offenders} == {claim}
+    found = check(checked[0], 0, lambda _: None)
+    assert {offender.claim for offender in found.offenders} == {claim}
 
 
 def restored(**fields: Any) -> Event:

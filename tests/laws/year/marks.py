@@ -29,7 +29,7 @@ def marks(
         if all(recount.of_outage(reason, arrears, explained, day) for reason in decision["reasons"]):
             yield f"{decision['type']} {decision['event_id']} is in force"
     for day in told.listed_days:
-        if not arrears.managed(day, morning=True):
+        if arrears.managed(day, morning=True) < recount.listed_from:
             yield "a listing is in force"
     yield from _counts(told, tellers, arrears, features, end_ms)
 

@@ -23,6 +23,8 @@ class Recount:
             if condition.several_loans is not None
         }
         self._episodes = {condition.overdue_episodes_from for condition in conditions}
+        self.listed_from = min(condition.managed_dpd_from or 0 for condition in conditions if condition.blacklists)
+        """The days past due from which a borrower is listed."""
 
     def of_arrears(self, reason: Event) -> bool:
         """Whether a reason counts days past due, loans or episodes of them."""
