@@ -11,7 +11,8 @@ status than the restoration led to, or, where that had raised the amount, to les
 - the restriction names an event as evidence that was delivered after the restoration; or
 - days past due that it names had not come to the threshold on the day of the restoration, where that was a
   compensation; where it was not, if nothing was past due on that day; or
-- a feature that it names costs more points than it did at the restoration (an income that stays away is no event).
+- the warning level was raised in between, at a score lower than that of the restoration (an income that stays away is
+  no event, and the four reasons that are named need not be those that have changed).
 
 **Every chain is whole.** `limit_seq` counts from 1 without a hole, every event starts where the last one ended, the
 first one at the amount of the first profile and at `normal`, and the last one ends where the state stands.

@@ -25,7 +25,7 @@ from tests.laws.year.arrears import NEVER, Arrears
 from tests.laws.year.flaps import Retaken, Watch
 from tests.laws.year.marks import marks
 from tests.laws.year.reasons import Recount
-from tests.laws.year.told import Event, Tellers, Told
+from tests.laws.year.told import RAISED, Event, Tellers, Told
 from tests.laws.year.way_back import WayBack, spells
 
 _DECISIONS = ("limit-adjustments", "early-warnings", "blacklist")
@@ -137,7 +137,7 @@ class _Year:
                 self._marks(name, told, arrears, explained, borrower)
             self._way_back(name, told, arrears, end_day)
             for one in retaken.get(name, ()):
-                self._flap(path, one, arrears)
+                self._flap(path, one, told, arrears)
         return self.found
 
     def _chain(self, name: str, told: Told, borrower: Borrower) -> None:
@@ -182,7 +182,7 @@ class _Year:
             if not spell.ended:
                 self.found.offend("way back", name, f"{spell.taken['type']} {spell.taken['event_id']} has not ended")
 
-    def _flap(self, path: Path, one: Retaken, arrears: Arrears) -> None:
+    def _flap(self, path: Path, one: Retaken, told: Told, arrears: Arrears) -> None:
         day = self.tellers.calendar.day(one.restored["at_ms"])
         counted = [reason for reason in one.event["reasons"] if self.recount.of_arrears(reason)]
         undone = "compensates" in one.restored
@@ -190,12 +190,16 @@ class _Year:
             return
         if not undone and counted and arrears.managed(day) == 0:
             return
-        then = explain(path, one.borrower_id, one.restored["at_ms"]).score.factors
-        points = {factor.reason: factor.points for factor in then}
-        if not any(reason["points"] < points.get(reason["code"], 0) for reason in one.event["reasons"]):
-            self.found.flaps += 1
-            what = f"{one.event['type']} {one.event['event_id']} takes back {one.restored['event_id']}"
-            self.found.offend("flap", one.borrower_id, what)
+        raised = [
+            warning["score"]
+            for warning in told.warnings
+            if warning["type"] in RAISED and one.restored["at_ms"] <= warning["at_ms"] <= one.event["at_ms"]
+        ]
+        if raised and min(raised) < explain(path, one.borrower_id, one.restored["at_ms"]).score.score:
+            return
+        self.found.flaps += 1
+        what = f"{one.event['type']} {one.event['event_id']} takes back {one.restored['event_id']}"
+        self.found.offend("flap", one.borrower_id, what)
 
 
 def _about(output: Output) -> str:

@@ -13,7 +13,7 @@ CUT = ("draws_restricted", "limit_decreased", "limit_frozen", "limit_zeroed")
 RAISED = ("warning_raised", "warning_escalated")
 _KEPT = (
     "type", "event_id", "at_ms", "compensates", "limit_seq", "from_minor", "to_minor", "from_status", "to_status",
-    "level", "previous_level", "reasons",
+    "level", "previous_level", "score", "reasons",
 )  # fmt: skip
 _HEEDED = tuple(
     f'{{"type":"{kind}'.encode()
