@@ -66,6 +66,7 @@ lock: $(READY) ## Resolve the locked dependencies again, with hashes, for every 
 	$(BIN)/python -m pip install --quiet 'uv>=0.9,<1'
 	$(COMPILE) --extra demo --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra demo --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --output-file benchmarks/requirements-peers.lock benchmarks/requirements-peers.in
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-annotate --custom-compile-command "make lock"

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the whole service beside its floor. `python -m benchmarks fold`: the engine alone."""
+"""`python -m benchmarks`: the service, its peers and its floor. `python -m benchmarks fold`: the engine alone."""
 
 import cProfile
 import logging
@@ -8,23 +8,33 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from msgspec.structs import replace
 from rich.console import Console
 
 from benchmarks.recordings import recording_of
-from benchmarks.result import LATEST, Result, show, write
+from benchmarks.result import LATEST, Result, show, show_latency, write
 from streams.replay.progress import progress
 from tests.parts import BrokenPart, MissingPart
 
 _INTERRUPTED = 130
-_WHOLE = (1_000_000, 50_000, 3)
+_WHOLE = (1_150_000, 50_000, 3)
 _SHORT = (60_000, 3_000, 1)
+_LONGEST_S = 60.0
+_LONGEST_SHORT_S = 12.0
+_LOAD_S = 20.0
+_LOAD_SHORT_S = 3.0
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 _Short = Annotated[bool, typer.Option("--short", help="About 60,000 events of 3,000 borrowers, one round.")]
-_Events = Annotated[int | None, typer.Option(min=1_000, help="About how many.  [default: 1,000,000]")]
+_Events = Annotated[int | None, typer.Option(min=1_000, help="About how many.  [default: 1,150,000]")]
 _Borrowers = Annotated[int | None, typer.Option(min=1, help="How many.  [default: 50,000]")]
 _Rounds = Annotated[int | None, typer.Option(min=1, help="How many.  [default: 3]")]
 _Seed = Annotated[int, typer.Option(help="Of the simulated recording.")]
+
+_Chosen = Annotated[
+    list[str] | None, typer.Option("--set", help="A setting of the workers, NAME=VALUE; may be repeated.")
+]
+_Interpreted = Annotated[bool, typer.Option("--interpreted", help="Do not compile the engine.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -35,26 +45,48 @@ def whole(
     borrowers: _Borrowers = None,
     rounds: _Rounds = None,
     seed: _Seed = 1,
-    chosen: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting of the workers, NAME=VALUE; may be repeated.")
-    ] = None,
-    interpreted: Annotated[bool, typer.Option("--interpreted", help="Do not compile the engine.")] = False,
+    chosen: _Chosen = None,
+    interpreted: _Interpreted = False,
     out: Annotated[Path, typer.Option(help="Where the result goes.")] = LATEST,
 ) -> None:
-    """Events per second through `duewatch worker`, on real Kafka and Redis, everything on, beside a floor."""
+    """Events per second on real Kafka and Redis: `duewatch worker`, a small fold in it, the same in peers, a floor."""
     if context.invoked_subcommand is not None:
         return
-    from benchmarks.compiled import check_same, compiled_tree
-    from benchmarks.contest import compete
+    from benchmarks.contest import Contest, compete
+    from benchmarks.field import WHOLE
+    from benchmarks.latency import Load
+    from benchmarks.latency import latency as measure
 
     recording, count, configuration = _input(short, events, borrowers, rounds, seed)
-    tree: Path | None = None
-    if not interpreted:
-        with progress("compiling the engine", None):
-            tree = compiled_tree()
-        with progress("compiled and plain engine side by side", None):
-            check_same(recording_of(seed, _SHORT[1], _SHORT[0]), tree)
-    _finish(compete(recording, count, _settings(chosen or ()), configuration, tree), out)
+    tree = None if interpreted else _compiled(seed)
+    settings = _settings(chosen or ())
+    longest_s = _LONGEST_SHORT_S if short else _LONGEST_S
+    result = compete(
+        Contest(recording, count, settings, tree, longest_s, short), {**configuration, "longest_s": longest_s}
+    )
+    load = Load(result.events_per_s[WHOLE].median / 2, _LOAD_SHORT_S if short else _LOAD_S)
+    _finish(replace(result, latency=measure(recording, load, settings, tree)), out)
+
+
+@app.command()
+def latency(
+    rate: Annotated[float, typer.Option(min=1, help="Events a second under load: half of what it can do.")],
+    short: _Short = False,
+    events: _Events = None,
+    borrowers: _Borrowers = None,
+    seed: _Seed = 1,
+    chosen: _Chosen = None,
+    interpreted: _Interpreted = False,
+) -> None:
+    """How long an event takes through `duewatch worker`, idle and under load, on real Kafka and Redis."""
+    from benchmarks.latency import Load
+    from benchmarks.latency import latency as measure
+
+    recording, _, _ = _input(short, events, borrowers, None, seed)
+    tree = None if interpreted else _compiled(seed)
+    load = Load(rate, _LOAD_SHORT_S if short else _LOAD_S)
+    for name, found in measure(recording, load, _settings(chosen or ()), tree).items():
+        show_latency(name, found, Console())
 
 
 @app.command()
@@ -82,9 +114,20 @@ def fold(
     _finish(result, out)
 
 
+def _compiled(seed: int) -> Path:
+    """The engine compiled, having folded a small recording to the same bytes as the plain one."""
+    from benchmarks.compiled import check_same, compiled_tree
+
+    with progress("compiling the engine", None):
+        tree = compiled_tree()
+    with progress("compiled and plain engine side by side", None):
+        check_same(recording_of(seed, _SHORT[1], _SHORT[0]), tree)
+    return tree
+
+
 def _input(
     short: bool, events: int | None, borrowers: int | None, rounds: int | None, seed: int
-) -> tuple[Path, int, dict[str, str | int]]:
+) -> tuple[Path, int, dict[str, str | int | float]]:
     default = _SHORT if short else _WHOLE
     size = (events or default[0], borrowers or default[1])
     count = rounds or default[2]

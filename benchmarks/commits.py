@@ -2,13 +2,14 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
 
+from benchmarks.window import Sample, Window, steady
 from schemas.topics import COMMITS, CONTROL
 from streams.worker.commitlog import Reader
-from tests.parts import BrokenPart
 
 
 class Commit(NamedTuple):
@@ -19,17 +20,8 @@ class Commit(NamedTuple):
     events: int
 
 
-class Window(NamedTuple):
-    """What was done from the end of one commit to the end of another, in epoch ms."""
-
-    from_ms: int
-    until_ms: int
-    events: int
-    commits: int
-
-
-def window_of(commits: Iterable[Commit]) -> Window:
-    """The stretch with the most events in which no task changed hands: from one commit to the last before a claim.
+def window_of(commits: Iterable[Commit]) -> tuple[Window, int]:
+    """The steady part of the stretch with the most events in which no task changed hands, and its number of commits.
 
     Raises:
         BrokenPart: there are not two commits that brought events in any stretch.
@@ -40,16 +32,11 @@ def window_of(commits: Iterable[Commit]) -> Window:
     for commit in known:
         if commit.events:
             stretches.setdefault(bisect_right(claims, commit.at_ms), []).append(commit)
-    windows = [_window(sorted(stretch)) for stretch in stretches.values()]
-    best = max(windows, key=lambda window: window.events, default=None)
-    if best is None or best.from_ms == best.until_ms:
-        raise BrokenPart("all was done before the last task was taken over: take more events")
-    return best
-
-
-def _window(chunks: list[Commit]) -> Window:
-    events = sum(commit.events for commit in chunks[1:])
-    return Window(chunks[0].at_ms, chunks[-1].at_ms, events, len(chunks) - 1)
+    best = max(stretches.values(), key=lambda stretch: sum(commit.events for commit in stretch), default=[])
+    best.sort()
+    reached = accumulate(commit.events for commit in best)
+    window = steady([Sample(commit.at_ms / 1000, events) for commit, events in zip(best, reached, strict=True)])
+    return window, sum(window.from_s < commit.at_ms / 1000 for commit in best)
 
 
 def read_commits(bootstrap: str, partitions: int) -> Iterator[Commit]:

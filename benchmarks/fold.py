@@ -26,7 +26,7 @@ def fold(
     recording: Path,
     rounds: int,
     chunk_records: int,
-    configuration: Mapping[str, str | int],
+    configuration: Mapping[str, str | int | float],
     profile: cProfile.Profile | None = None,
 ) -> Result:
     """Fold the whole of a recording `rounds` times, each from empty states.

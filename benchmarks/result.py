@@ -2,24 +2,27 @@
 
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct, field
 from rich.console import Console
 from rich.table import Column, Table
 
+from benchmarks.usage import Usage
+from benchmarks.window import Window
+
 LATEST = Path(__file__).parent / "results" / "latest.json"
 _DISTRIBUTIONS = ("duewatch", "aiokafka", "faust-streaming", "hiredis", "msgspec", "redis", "uvloop")
-_PARTED = (
-    ("CPU us/event, {}", "cpu_us_per_event", ",.1f"),
-    ("peak MiB, {}", "peak_mib", ",.0f"),
-    ("share of {}", "stage_share", ".1%"),
-)
-"""What a run tells by parts: title, field, format."""
+_PARTED: Final = {"cpu_us_per_event": ("us", ",.1f"), "peak_mib": ("MiB", ",.0f"), "stage_share": ("%", ".0%")}
+"""What a run tells by parts: field, unit, format. The table's columns are unit and part."""
+_NO_RATIOS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})
+_NO_TARGETS: Final[Mapping[str, float]] = MappingProxyType({})
 
 
 class Machine(Struct, frozen=True):
@@ -45,7 +48,7 @@ class Run(Struct, frozen=True):
 
     `events` were done in `seconds`, by one worker or several. `cpu_us_per_event` is by process in the same seconds;
     `stage_share` of the time that chunks took from their merge to their apply. `outputs` and `dead_letters` are those
-    of the whole input; whatever the round, they must be the same.
+    of the whole input, 0 for a program that was stopped before its end.
     """
 
     contestant: str
@@ -61,8 +64,37 @@ class Run(Struct, frozen=True):
     dead_letters: int = 0
 
 
+class Latency(Struct, frozen=True):
+    """From when an event was sent until its answer could be read: `samples` of them, at `events_per_s` in all."""
+
+    samples: int
+    events_per_s: float
+    p50_ms: float
+    p99_ms: float
+    highest_ms: float
+    target_p50_ms: float | None
+    target_p99_ms: float
+
+
+def run_of(place: tuple[str, int], window: Window, usage: Usage, **more: Any) -> Run:
+    """A contestant in a round, as measured in a window; `more` are other fields of `Run`."""
+    seconds = window.until_s - window.from_s
+    used_s = usage.cpu_s(window.from_s, window.until_s)
+    cpu_us = {name: round(used / window.events * 1e6, 2) for name, used in used_s.items()}
+    return Run(
+        *place,
+        window.events,
+        round(seconds, 3),
+        round(window.events / seconds, 1),
+        cpu_us,
+        peak_mib=usage.peak_mib(),
+        **more,
+    )
+
+
 class Result(Struct, frozen=True):
-    """The result file. `events_per_s` is by contestant; each of `ratios` is taken within a round, then over rounds."""
+    """The result file. `events_per_s` is by contestant; each of `ratios` is taken within a round, then over rounds.
+    `targets` are what a ratio should be at least; `latency` is by load, where it was measured."""
 
     machine: Machine
     versions: dict[str, str]
@@ -70,6 +102,8 @@ class Result(Struct, frozen=True):
     rounds: list[list[Run]]
     events_per_s: dict[str, Spread]
     ratios: dict[str, Spread]
+    targets: dict[str, float] = field(default_factory=dict)
+    latency: dict[str, Latency] = field(default_factory=dict)
 
 
 def result_of(
@@ -77,13 +111,15 @@ def result_of(
     machine: Machine,
     configuration: Mapping[str, str | int | float],
     servers: Mapping[str, str],
-    ratios: Iterable[tuple[str, str, str]] = (),
+    ratios: Mapping[str, tuple[str, str]] = _NO_RATIOS,
+    targets: Mapping[str, float] = _NO_TARGETS,
 ) -> Result:
     """Sum rounds up.
 
     Args:
         servers: versions of what is no Python package.
-        ratios: (name, contestant, contestant it is divided by).
+        ratios: by name: contestant, and contestant it is divided by.
+        targets: what ratios should be at least.
     """
     rates = [{run.contestant: run.events_per_s for run in runs} for runs in rounds]
     return Result(
@@ -92,7 +128,8 @@ def result_of(
         dict(configuration),
         [list(runs) for runs in rounds],
         {name: _spread([rate[name] for rate in rates], 0) for name in rates[0]},
-        {name: _spread([rate[over] / rate[under] for rate in rates], 3) for name, over, under in ratios},
+        {name: _spread([rate[over] / rate[under] for rate in rates], 3) for name, (over, under) in ratios.items()},
+        dict(targets),
     )
 
 
@@ -131,22 +168,48 @@ def show(result: Result, console: Console) -> None:
     )
     console.print(_by_contestant(result))
     for name, ratio in result.ratios.items():
-        console.print(f"{name} {ratio.median} ({ratio.lowest} to {ratio.highest})", highlight=False)
+        aim = _judged(ratio.median, result.targets.get(name), at_most=False)
+        console.print(f"{name} {ratio.median} ({ratio.lowest} to {ratio.highest}){aim}", highlight=False)
+    for load, latency in result.latency.items():
+        show_latency(load, latency, console)
+    for name, reason in result.configuration.items():
+        if name.startswith("missing."):
+            console.print(f"{name}: {reason}", highlight=False, soft_wrap=True)
+
+
+def show_latency(load: str, latency: Latency, console: Console) -> None:
+    """Print what counts of it."""
+    for of, value, target in (
+        ("p50", latency.p50_ms, latency.target_p50_ms),
+        ("p99", latency.p99_ms, latency.target_p99_ms),
+    ):
+        console.print(f"latency {load}, {of}: {value} ms{_judged(value, target, at_most=True)}", highlight=False)
+
+
+def _judged(value: float, target: float | None, *, at_most: bool) -> str:
+    if target is None:
+        return ""
+    met = value <= target if at_most else value >= target
+    return f"; target {'<=' if at_most else '>='} {target:g}: {'met' if met else 'not met'}"
 
 
 def _by_contestant(result: Result) -> Table:
     table = Table(Column("", no_wrap=True), box=None, pad_edge=False)
-    for name in result.events_per_s:
-        table.add_column(name, justify="right", no_wrap=True)
-    for of in Spread.__struct_fields__:
-        table.add_row(f"events/s, {of}", *(f"{getattr(spread, of):,.0f}" for spread in result.events_per_s.values()))
     runs = {name: _runs_of(result, name) for name in result.events_per_s}
-    for title, of, form in _PARTED:
-        for part in dict.fromkeys(part for found in runs.values() for run in found for part in getattr(run, of)):
-            values = ([getattr(run, of)[part] for run in found if part in getattr(run, of)] for found in runs.values())
-            table.add_row(title.format(part), *(format(median(some), form) if some else "" for some in values))
-    table.add_row("outputs of all input", *(f"{found[0].outputs:,}" for found in runs.values()))
+    parts = {
+        of: dict.fromkeys(part for some in runs.values() for run in some for part in getattr(run, of)) for of in _PARTED
+    }
+    for title in ("events/s", "lowest", "highest", *(f"{_PARTED[of][0]} {part}" for of in parts for part in parts[of])):
+        table.add_column(title, justify="right")
+    for name, spread in result.events_per_s.items():
+        rates = (f"{value:,.0f}" for value in (spread.median, spread.lowest, spread.highest))
+        table.add_row(name, *rates, *(_median(runs[name], of, part) for of in parts for part in parts[of]))
     return table
+
+
+def _median(runs: Sequence[Run], of: str, part: str) -> str:
+    values = [getattr(run, of)[part] for run in runs if part in getattr(run, of)]
+    return format(median(values), _PARTED[of][1]) if values else ""
 
 
 def _runs_of(result: Result, contestant: str) -> list[Run]:

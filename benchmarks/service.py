@@ -56,7 +56,7 @@ class Service:
 
     def fill(self, recording: Path) -> dict[str, int]:
         """Create the topics and write a recording's events; returns how many records of each topic there are."""
-        self._create_topics()
+        self.create_topics()
         with Recording.open(recording) as opened:
             asyncio.run(produce(opened, self.settings()))
             records: dict[str, int] = defaultdict(int)
@@ -67,14 +67,12 @@ class Service:
     def clear(self) -> None:
         """Forget all that workers have done; the inputs stay."""
         self.store.flush()
-        admin = AdminClient({"bootstrap.servers": self.node.bootstrap})
-        gone = {COMMITS, PORTFOLIO_INPUT, *OUTPUTS, *DLQS}
-        for answer in admin.delete_topics(list(gone), operation_timeout=30).values():
-            answer.result()
-        wait_until(lambda: not gone & set(admin.list_topics(timeout=10).topics), "old topics gone")
-        self._create_topics()
+        self._delete({COMMITS, PORTFOLIO_INPUT, *OUTPUTS, *DLQS})
+        self.create_topics()
 
-    def _create_topics(self) -> None:
+    def create_topics(self) -> None:
+        """Create the topics of the service."""
+
         async def create() -> list[Finding]:
             async with open_admin(self.settings()) as admin:
                 return await create_topics(admin, PARTITIONS)
@@ -82,6 +80,21 @@ class Service:
         found = asyncio.run(create())
         if failed(found):
             raise BrokenPart("; ".join(finding.line for finding in found))
+
+    @contextmanager
+    def outputs(self, name: str) -> Iterator[str]:
+        """A topic for what a program puts out; all topics that begin with `name` are gone when the block ends."""
+        self.node.create_topics([f"{name}-warnings"], PARTITIONS)
+        try:
+            yield f"{name}-warnings"
+        finally:
+            self._delete({topic for topic in self.node.topics() if topic.startswith(name)})
+
+    def _delete(self, gone: set[str]) -> None:
+        admin = AdminClient({"bootstrap.servers": self.node.bootstrap})
+        for answer in admin.delete_topics(list(gone), operation_timeout=30).values():
+            answer.result()
+        wait_until(lambda: not gone & set(admin.list_topics(timeout=10).topics), "old topics gone")
 
     @contextmanager
     def workers(self, count: int, chosen: Mapping[str, str], tree: Path | None) -> Iterator[list["WorkerProcess"]]:

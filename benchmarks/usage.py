@@ -20,6 +20,7 @@ class Usage:
         self._groups = groups
         self._at_s: list[float] = []
         self._cpu_s: dict[str, list[float]] = {name: [] for name in groups}
+        self._peak_mib = dict.fromkeys(groups, 0.0)
         self.sample()
 
     def sample(self) -> None:
@@ -27,6 +28,7 @@ class Usage:
         self._at_s.append(time.time())
         for name, pids in self._groups.items():
             self._cpu_s[name].append(sum(map(_cpu_s, pids)))
+            self._peak_mib[name] = max(self._peak_mib[name], round(sum(map(_peak_mib, pids)), 1))
 
     def cpu_s(self, from_s: float, until_s: float) -> dict[str, float]:
         """CPU seconds used between two moments (epoch seconds), in a straight line from sample to sample."""
@@ -39,8 +41,8 @@ class Usage:
         return cpu_s[after - 1] + part * (cpu_s[after] - cpu_s[after - 1])
 
     def peak_mib(self) -> dict[str, float]:
-        """The most memory that each group has had resident, each process at its own worst moment."""
-        return {name: round(sum(map(_peak_mib, pids)), 1) for name, pids in self._groups.items()}
+        """The most memory that each group has had resident up to the last sample, each process at its worst moment."""
+        return dict(self._peak_mib)
 
 
 def _cpu_s(pid: int) -> float:

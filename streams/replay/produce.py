@@ -138,7 +138,7 @@ async def produce(
     try:
         with progress("producing", recording.manifest.records) as advance:
             started_s = time.monotonic()
-            for due_s, records in _slices(_in_order(recording, wanted), rate, speed):
+            for due_s, records in _slices(in_order(recording, wanted), rate, speed):
                 await asyncio.sleep(max(0.0, started_s + due_s - time.monotonic()))
                 await sink.send(records)
                 advance(len(records))
@@ -147,7 +147,7 @@ async def produce(
         await sink.stop()
 
 
-def _in_order(recording: Recording, topics: Iterable[str]) -> Iterator[tuple[int, LogRecord]]:
+def in_order(recording: Recording, topics: Iterable[str]) -> Iterator[tuple[int, LogRecord]]:
     """(order time, record) of all partitions merged; the order time of a partition never goes back."""
 
     def ordered(topic: str, partition: int) -> Iterator[tuple[int, LogRecord]]:

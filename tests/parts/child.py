@@ -101,6 +101,10 @@ class Child:
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def log_lines(self) -> list[str]:
+        """What it wrote."""
+        return self._log.read_text(errors="replace").splitlines()
+
     def log_tail(self) -> str:
         """The last lines that it wrote."""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
+        return "\n".join(self.log_lines()[-_LOG_LINES:])

@@ -234,7 +234,7 @@ def find_jars() -> tuple[str, Path]:
     java = shutil.which("java")
     if java is None:
         raise MissingPart(f"no Kafka: install Java 17 (openjdk-17-jre-headless), start Docker, or set {GIVEN}")
-    return java, _jars()
+    return java, jars_of("kafka", _DEPLOY / "pom.xml", f", start Docker, or set {GIVEN}")
 
 
 def new_cluster_id() -> str:
@@ -255,21 +255,28 @@ def _has_image(docker: str) -> bool:
     return _succeeds([docker, "image", "inspect", _IMAGE]) or _succeeds([docker, "pull", _IMAGE], timeout_s=300.0)
 
 
-def _jars() -> Path:
-    """The folder with Kafka's jars, brought by Maven the first time."""
-    folder = Path.home() / ".cache" / "duewatch" / f"kafka-{VERSION}"
+def jars_of(name: str, pom: Path, otherwise: str = "") -> Path:
+    """The folder with the jars that a pom lists, brought by Maven the first time.
+
+    Args:
+        otherwise: what else than installing Maven can be done, for the message.
+
+    Raises:
+        MissingPart: Maven is not here, or does not bring them.
+    """
+    folder = Path.home() / ".cache" / "duewatch" / f"{name}-{VERSION}"
     if folder.is_dir():
         return folder
     maven = shutil.which("mvn")
     if maven is None:
-        raise MissingPart(f"no Kafka: install Maven (apt-get install maven), start Docker, or set {GIVEN}")
+        raise MissingPart(f"no jars of {name}: install Maven (apt-get install maven){otherwise}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Filled under another name first: a run that is cut off, or another at the same time, must not leave half of it.
     with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
         jars = Path(unfinished) / "jars"
         goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={jars}"]
         try:
-            _output([maven, "-B", "-q", "-f", str(_DEPLOY / "pom.xml"), *goal], "bring Kafka's jars with Maven")
+            _output([maven, "-B", "-q", "-f", str(pom), *goal], f"bring the jars of {name} with Maven")
         except BrokenPart as failure:
             raise MissingPart(str(failure)) from None
         if not folder.is_dir():

@@ -1,0 +1,80 @@
+"""One run of `duewatch worker`, by one process or several, measured by its commit log."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, get_args
+
+from benchmarks.commits import read_commits, window_of
+from benchmarks.recordings import PARTITIONS
+from benchmarks.result import Run, run_of
+from benchmarks.service import Service, WorkerProcess
+from benchmarks.usage import Usage
+from streams.replay.progress import progress
+from streams.worker.observer import Stage
+from tests.parts import BrokenPart
+
+_SAMPLE_S: Final = 0.25
+_ASK_S: Final = 2.0
+_STUCK_S: Final = 120.0
+
+
+def run_workers(
+    service: Service, count: int, records: int, chosen: Mapping[str, str], tree: Path | None, place: tuple[str, int]
+) -> Run:
+    """Let workers do all `records` of the topics.
+
+    Args:
+        chosen: settings that differ from the defaults, by name.
+        tree: a folder with the packages that they run; None for these sources.
+        place: contestant and round.
+    """
+    contestant, number = place
+    with service.workers(count, chosen, tree) as workers:
+        usage = Usage({"contestant": [worker.pid for worker in workers], **service.pids})
+        with progress(f"round {number + 1}, {contestant.replace('_', ' ')}", records) as advance:
+            done = 0
+            for reached in _until_done(workers, usage, records):
+                advance(reached - done)
+                done = reached
+        figures = [worker.figures() for worker in workers]
+    window, commits = window_of(read_commits(service.node.bootstrap, PARTITIONS))
+    return run_of(
+        place,
+        window,
+        usage,
+        stage_share=_stage_share(figures),
+        commits=commits,
+        outputs=_total(figures, "duewatch_outputs_total"),
+        dead_letters=_total(figures, "duewatch_dead_letters_total"),
+    )
+
+
+def _until_done(workers: Sequence[WorkerProcess], usage: Usage, records: int) -> Iterator[int]:
+    """Sample until all records are folded; gives how many are."""
+    reached, moved_s, asked_s = 0, time.monotonic(), 0.0
+    while reached < records:
+        time.sleep(_SAMPLE_S)
+        usage.sample()
+        now_s = time.monotonic()
+        if now_s - asked_s < _ASK_S:
+            continue
+        asked_s = now_s
+        before, reached = reached, _total([worker.figures() for worker in workers], "duewatch_chunk_records_sum")
+        if reached > before:
+            moved_s = now_s
+        elif now_s - moved_s > _STUCK_S:
+            raise BrokenPart(f"{reached} of {records} records were folded, then none for {_STUCK_S:g} s")
+        yield reached
+
+
+def _total(figures: Sequence[Mapping[tuple[str, str], float]], name: str) -> int:
+    return int(sum(value for found in figures for (told, _), value in found.items() if told == name))
+
+
+def _stage_share(figures: Sequence[Mapping[tuple[str, str], float]]) -> dict[str, float]:
+    """Of all the time that chunks spent in one stage or the other; tasks of one worker wait for each other in it."""
+    name = "duewatch_chunk_stage_seconds_sum"
+    seconds = {stage: sum(found.get((name, stage), 0.0) for found in figures) for stage in get_args(Stage)}
+    whole = sum(seconds.values())
+    return {stage: round(spent / whole, 4) for stage, spent in seconds.items()}
