@@ -32,8 +32,8 @@ def window_of(commits: Iterable[Commit]) -> tuple[Window, int]:
     for commit in known:
         if commit.events:
             stretches.setdefault(bisect_right(claims, commit.at_ms), []).append(commit)
-    best = max(stretches.values(), key=lambda stretch: sum(commit.events for commit in stretch), default=[])
-    best.sort()
+    in_order = [sorted(stretch) for stretch in stretches.values()]
+    best = max(in_order, key=lambda stretch: sum(commit.events for commit in stretch[1:]), default=[])
     reached = accumulate(commit.events for commit in best)
     window = steady([Sample(commit.at_ms / 1000, events) for commit, events in zip(best, reached, strict=True)])
     return window, sum(window.from_s < commit.at_ms / 1000 for commit in best)

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import quantiles
 from typing import Final, NamedTuple, Self
@@ -127,7 +127,7 @@ async def _under_load(
         sent.note(slice_, [began_s + number / load.events_per_s for number in range(done, due)])
         done = due
     await asyncio.to_thread(tail.wait_for, sent.ends)
-    return list(tail.waits(sent.due_s, first))
+    return list(waits(tail.reached, sent.due_s, first))
 
 
 def _summed_up(seconds: list[float], events_per_s: float, targets_ms: tuple[float | None, float]) -> Latency:
@@ -199,13 +199,28 @@ class Tail:
         reached = self._reached.get(place)
         return reached[-1][1] if reached else 0
 
-    def waits(self, due_s: Mapping[Place, list[float]], first: Mapping[Place, int]) -> Iterator[float]:
-        """For each event from the offsets `first` on, the seconds from when it was due until its commit came."""
-        for place, moments_s in due_s.items():
-            offset = first.get(place, 0)
-            if place[0] == CONTROL:
-                continue
-            for at_s, position in self._reached.get(place, []):
-                for moment_s in moments_s[offset:position]:
-                    yield at_s - moment_s
-                offset = max(offset, position)
+    @property
+    def reached(self) -> Mapping[Place, Sequence[tuple[float, int]]]:
+        """Of each topic-partition how far commits have come, and when: (moment, offset before which all is done)."""
+        return self._reached
+
+
+def waits(
+    reached: Mapping[Place, Sequence[tuple[float, int]]],
+    due_s: Mapping[Place, Sequence[float]],
+    first: Mapping[Place, int],
+) -> Iterator[float]:
+    """For each event from the offsets `first` on, the seconds from when it was due until its commit came.
+
+    Args:
+        reached: how far commits have come, see `Tail.reached`.
+        due_s: when each event was due, by offset.
+    """
+    for place, moments_s in due_s.items():
+        offset = first.get(place, 0)
+        if place[0] == CONTROL:
+            continue
+        for at_s, position in reached.get(place, ()):
+            for moment_s in moments_s[offset:position]:
+                yield at_s - moment_s
+            offset = max(offset, position)

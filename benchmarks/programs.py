@@ -72,7 +72,7 @@ def run_program(
         if samples[-1].events == reference.events:
             wait_until(lambda: child.pid is None, f"{contestant} ends by itself", _END_S)
             if contestant != FLOOR:
-                warnings = _checked(service, output, reference, contestant)
+                warnings = checked(service.node.bootstrap, output, reference, contestant)
         return run_of(place, steady(samples), usage, outputs=warnings)
 
 
@@ -98,8 +98,13 @@ def _samples(child: Child, usage: Usage, events: int, longest_s: float) -> Itera
             raise BrokenPart(f"{child.name} stopped at {reached} of {events} events\n{child.log_tail()}")
 
 
-def _checked(service: Service, output: str, reference: Reference, contestant: str) -> int:
-    warnings = read_warnings(service.node.bootstrap, output)
+def checked(bootstrap: str, output: str, reference: Reference, contestant: str) -> int:
+    """How many warnings a program put out.
+
+    Raises:
+        BrokenPart: they are not those of the reference.
+    """
+    warnings = read_warnings(bootstrap, output)
     if digest_of(warnings) != reference.sha256:
         raise BrokenPart(
             f"{contestant} put out {len(warnings)} warnings that are not the {reference.warnings} expected"

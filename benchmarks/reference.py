@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, TopicPartition
 from msgspec import Struct
 
 from benchmarks.contestants import rule
-from benchmarks.contestants.events import amount_of, decoders
+from benchmarks.contestants.events import decode
 from benchmarks.recordings import PARTITIONS
 from streams.replay.cycle import chunks
 from streams.replay.recording import Recording
@@ -27,7 +27,6 @@ class Reference(Struct, frozen=True):
 
 def reference_of(recording: Path) -> Reference:
     """Fold a recording in the order of the worker, without Kafka or Redis."""
-    decode = decoders()
     warnings: list[bytes] = []
     events = written = written_bytes = 0
     with Recording.open(recording) as opened:
@@ -38,8 +37,8 @@ def reference_of(recording: Path) -> Reference:
                 for _, topic, _, record in chunk:
                     if topic not in rule.PLACES:
                         continue
-                    event = decode[topic](record.value)
-                    borrower_id, amount = event.borrower_id, amount_of(event)
+                    event = decode(record.value or b"")
+                    borrower_id, amount = event.borrower_id, event.amount
                     states[borrower_id], total = rule.moved(
                         states.get(borrower_id, rule.EMPTY),
                         rule.PLACES[topic],

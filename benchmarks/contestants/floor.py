@@ -9,7 +9,7 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.contestants import rule
-from benchmarks.contestants.events import decoders
+from benchmarks.contestants.events import decode
 from benchmarks.contestants.program import Progress, Setup, read_setup
 
 
@@ -36,16 +36,15 @@ async def read_all(setup: Setup) -> None:
 
 
 async def _read(consumer: AIOKafkaConsumer, store: redis.asyncio.Redis, setup: Setup) -> None:
-    decode = decoders()
     state = bytes(setup["state_bytes"])
     progress = Progress(setup["events"])
     ended = False
     while not ended:
         events = [
-            decode[place.topic](record.value)
-            for place, records in (
+            decode(record.value)
+            for records in (
                 await consumer.getmany(timeout_ms=1000, max_records=int(setup["settings"]["records"]))
-            ).items()
+            ).values()
             for record in records
         ]
         if events:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from benchmarks.contestants import rule
-from benchmarks.contestants.events import amount_of, decoders
+from benchmarks.contestants.events import decode
 from benchmarks.contestants.program import Progress, read_setup
 from streams.config import load_settings
 from streams.engine.cases import Cases
@@ -22,7 +22,7 @@ from streams.engine.order import Ordered
 from streams.worker.app import run_with
 from streams.worker.observer import Silent
 
-_FOLDED = "folded"
+_FOLDED = ("events", "folded")
 
 
 class Needs(NamedTuple):
@@ -36,7 +36,6 @@ class SmallFold:
 
     def __init__(self, output: str) -> None:
         self._output = output
-        self._decoders = decoders()
 
     def needs(self, task: TaskState, chunk: Sequence[Ordered], cases: Cases) -> Needs:
         keys = {record.key for _, topic, _, record in chunk if topic in rule.PLACES}
@@ -53,20 +52,20 @@ class SmallFold:
     ) -> Folded:
         folded = Folded(replace(task), taken=len(chunk))
         changed = folded.changed
+        events = 0
         for _, topic, _, record in chunk:
-            decode = self._decoders.get(topic)
-            if decode is None:
+            place = rule.PLACES.get(topic)
+            if place is None:
                 continue
-            event = decode(record.value)
-            borrower_id, amount = event.borrower_id, amount_of(event)
+            event = decode(record.value or b"")
+            borrower_id, amount = event.borrower_id, event.amount
             state = changed.get(borrower_id) or blobs[borrower_id] or rule.EMPTY
-            changed[borrower_id], total = rule.moved(
-                state, rule.PLACES[topic], event.at_ms, amount, rule.WINDOW_MS[topic]
-            )
-            folded.counts[topic, _FOLDED] = folded.counts.get((topic, _FOLDED), 0) + 1
+            changed[borrower_id], total = rule.moved(state, place, event.at_ms, amount, rule.WINDOW_MS[topic])
+            events += 1
             if amount > rule.THRESHOLD_MINOR:
                 value = rule.warning(borrower_id, event.event_id, amount, total)
                 folded.outputs.append(Output(self._output, record.key or b"", value, "warning"))
+        folded.counts = {_FOLDED: events}
         return folded
 
 
@@ -77,7 +76,7 @@ class Telling(Silent):
         self._progress = progress
 
     def chunk_done(self, partition: int, records: int, folded: Folded) -> None:
-        if self._progress.add(sum(folded.counts.values())):
+        if self._progress.add(folded.counts[_FOLDED]):
             signal.raise_signal(signal.SIGTERM)
 
 

@@ -38,7 +38,7 @@ public final class SmallFold {
 
   /** One borrower's three windows, packed: of each the number of its entries, its sum, then moments and amounts. */
   private static final class Windows implements Processor<String, byte[], String, byte[]> {
-    private static final Map<String, Integer> PLACES = Map.of("repayments", 0, "logins", 1, "transactions", 2);
+    private static final Map<String, Integer> PLACES = Map.of("transactions", 0, "logins", 1, "repayments", 2);
     private static final int HEAD = 12;
     private static final int ENTRY = 16;
 
@@ -114,7 +114,7 @@ public final class SmallFold {
   private static Topology topology(JsonNode setup, LongAdder done) {
     ObjectReader reader = new ObjectMapper().disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
         .readerFor(Event.class);
-    String[] topics = {"repayments", "logins", "transactions"};
+    String[] topics = {"transactions", "logins", "repayments"};
     long[] lengthsMs = new long[topics.length];
     for (int place = 0; place < topics.length; place++) {
       lengthsMs[place] = setup.get("windows_ms").get(topics[place]).asLong();
@@ -135,7 +135,7 @@ public final class SmallFold {
   public static void main(String[] arguments) throws Exception {
     JsonNode setup = new ObjectMapper().readTree(arguments[0]);
     Properties settings = new Properties();
-    setup.get("settings").fields().forEachRemaining(entry -> settings.put(entry.getKey(), entry.getValue().asText()));
+    setup.get("settings").properties().forEach(entry -> settings.put(entry.getKey(), entry.getValue().asText()));
     LongAdder done = new LongAdder();
     KafkaStreams streams = new KafkaStreams(topology(setup, done), settings);
     Runtime.getRuntime().addShutdownHook(new Thread(() -> streams.close(Duration.ofSeconds(10))));
