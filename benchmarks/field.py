@@ -53,14 +53,14 @@ def _streams_settings(place: Place) -> Settings:
 
 
 PROGRAMS: Final = {
-    FOLD: Program(_ours("ours"), {}),
-    FLOOR: Program(_ours("floor"), {"records": 8_000}),
+    FOLD: Program(_ours("ours"), {"chunk_records": 20_000}),
+    FLOOR: Program(_ours("floor"), {"records": 20_000}),
     "kafka_streams_eos": Program(
         lambda _: peers.kafka_streams(),
         {
             "processing.guarantee": "exactly_once_v2",
             "num.stream.threads": 2,
-            "commit.interval.ms": 250,
+            "commit.interval.ms": 1_000,
             "statestore.cache.max.bytes": 64 << 20,
             "max.poll.records": 4_000,
             "auto.offset.reset": "earliest",

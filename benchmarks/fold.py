@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.result import Result, Run, result_of, this_machine
+from benchmarks.result import OWN, Result, Run, result_of, this_machine
 from schemas.topics import CONTROL
 from streams.engine.fold import Engine
 from streams.policy.loader import load
@@ -66,8 +66,8 @@ def _fold_once(recording: Recording, number: int, chunk_records: int, profile: c
         events,
         round(wall_s, 3),
         round(events / wall_s, 1),
-        {CONTESTANT: round(cpu_s / events * 1e6, 2)},
-        peak_mib={CONTESTANT: round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)},
+        {OWN: round(cpu_s / events * 1e6, 2)},
+        peak_mib={OWN: round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)},
         commits=commits,
         outputs=outputs,
         dead_letters=dead_letters,

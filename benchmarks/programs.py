@@ -12,7 +12,7 @@ from benchmarks.contestants.rule import THRESHOLD_MINOR, WINDOW_MS
 from benchmarks.field import FLOOR, Place, Program
 from benchmarks.recordings import PARTITIONS
 from benchmarks.reference import Reference, digest_of, read_warnings
-from benchmarks.result import Run, run_of
+from benchmarks.result import OWN, Run, run_of
 from benchmarks.service import Service
 from benchmarks.usage import Usage
 from benchmarks.window import Sample, steady
@@ -62,7 +62,7 @@ def run_program(
             threshold_minor=THRESHOLD_MINOR,
         )
         child.start([*program.command(tree), json.dumps(setup)], lambda: True)
-        usage = Usage({"contestant": [_pid(child)], **service.pids})
+        usage = Usage({OWN: [_pid(child)], **service.pids})
         samples: list[Sample] = []
         with progress(f"round {number + 1}, {contestant.replace('_', ' ')}", reference.events) as advance:
             for sample in _samples(child, usage, reference.events, longest_s):

@@ -19,8 +19,15 @@ from benchmarks.window import Window
 
 LATEST = Path(__file__).parent / "results" / "latest.json"
 _DISTRIBUTIONS = ("duewatch", "aiokafka", "faust-streaming", "hiredis", "msgspec", "redis", "uvloop")
-_PARTED: Final = {"cpu_us_per_event": ("us", ",.1f"), "peak_mib": ("MiB", ",.0f"), "stage_share": ("%", ".0%")}
-"""What a run tells by parts: field, unit, format. The table's columns are unit and part."""
+OWN: Final = "contestant"
+"""The group of a contestant's own processes, beside those of the servers."""
+_COLUMNS: Final = (
+    ("CPU us/event", "cpu_us_per_event", OWN, ",.1f"),
+    ("broker", "cpu_us_per_event", "broker", ",.1f"),
+    ("Redis", "cpu_us_per_event", "redis", ",.1f"),
+    ("MiB", "peak_mib", OWN, ",.0f"),
+)
+"""What is shown of a contestant's runs beside its rate: title, field, part, format."""
 _NO_RATIOS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})
 _NO_TARGETS: Final[Mapping[str, float]] = MappingProxyType({})
 
@@ -167,6 +174,11 @@ def show(result: Result, console: Console) -> None:
         soft_wrap=True,
     )
     console.print(_by_contestant(result))
+    for name in result.events_per_s:
+        runs = _runs_of(result, name)
+        if runs[0].stage_share:
+            shares = (f"{stage} {_median(runs, 'stage_share', stage, '.0%')}" for stage in runs[0].stage_share)
+            console.print(f"{name}, share of time: {', '.join(shares)}", highlight=False)
     for name, ratio in result.ratios.items():
         aim = _judged(ratio.median, result.targets.get(name), at_most=False)
         console.print(f"{name} {ratio.median} ({ratio.lowest} to {ratio.highest}){aim}", highlight=False)
@@ -195,21 +207,18 @@ def _judged(value: float, target: float | None, *, at_most: bool) -> str:
 
 def _by_contestant(result: Result) -> Table:
     table = Table(Column("", no_wrap=True), box=None, pad_edge=False)
-    runs = {name: _runs_of(result, name) for name in result.events_per_s}
-    parts = {
-        of: dict.fromkeys(part for some in runs.values() for run in some for part in getattr(run, of)) for of in _PARTED
-    }
-    for title in ("events/s", "lowest", "highest", *(f"{_PARTED[of][0]} {part}" for of in parts for part in parts[of])):
+    for title in ("events/s", "lowest", "highest", *(title for title, *_ in _COLUMNS)):
         table.add_column(title, justify="right")
     for name, spread in result.events_per_s.items():
         rates = (f"{value:,.0f}" for value in (spread.median, spread.lowest, spread.highest))
-        table.add_row(name, *rates, *(_median(runs[name], of, part) for of in parts for part in parts[of]))
+        runs = _runs_of(result, name)
+        table.add_row(name, *rates, *(_median(runs, of, part, form) for _, of, part, form in _COLUMNS))
     return table
 
 
-def _median(runs: Sequence[Run], of: str, part: str) -> str:
+def _median(runs: Sequence[Run], of: str, part: str, form: str) -> str:
     values = [getattr(run, of)[part] for run in runs if part in getattr(run, of)]
-    return format(median(values), _PARTED[of][1]) if values else ""
+    return format(median(values), form) if values else ""
 
 
 def _runs_of(result: Result, contestant: str) -> list[Run]:

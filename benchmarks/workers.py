@@ -7,7 +7,7 @@ from typing import Final, get_args
 
 from benchmarks.commits import read_commits, window_of
 from benchmarks.recordings import PARTITIONS
-from benchmarks.result import Run, run_of
+from benchmarks.result import OWN, Run, run_of
 from benchmarks.service import Service, WorkerProcess
 from benchmarks.usage import Usage
 from streams.replay.progress import progress
@@ -31,7 +31,7 @@ def run_workers(
     """
     contestant, number = place
     with service.workers(count, chosen, tree) as workers:
-        usage = Usage({"contestant": [worker.pid for worker in workers], **service.pids})
+        usage = Usage({OWN: [worker.pid for worker in workers], **service.pids})
         with progress(f"round {number + 1}, {contestant.replace('_', ' ')}", records) as advance:
             done = 0
             for reached in _until_done(workers, usage, records):
