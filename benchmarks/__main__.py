@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from msgspec.structs import replace
@@ -16,13 +16,16 @@ from benchmarks.result import LATEST, Result, show, show_latency, write
 from streams.replay.progress import progress
 from tests.parts import BrokenPart, MissingPart
 
+if TYPE_CHECKING:
+    from benchmarks.latency import Load
+
 _INTERRUPTED = 130
 _WHOLE = (1_150_000, 50_000, 3)
 _SHORT = (60_000, 3_000, 1)
 _LONGEST_S = 60.0
-_LONGEST_SHORT_S = 12.0
-_LOAD_S = 20.0
-_LOAD_SHORT_S = 3.0
+_LONGEST_SHORT_S = 8.0
+_ALONE, _LOAD_S = 300, 20.0
+_ALONE_SHORT, _LOAD_SHORT_S = 60, 3.0
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 _Short = Annotated[bool, typer.Option("--short", help="About 60,000 events of 3,000 borrowers, one round.")]
@@ -54,7 +57,6 @@ def whole(
         return
     from benchmarks.contest import Contest, compete
     from benchmarks.field import WHOLE
-    from benchmarks.latency import Load
     from benchmarks.latency import latency as measure
 
     recording, count, configuration = _input(short, events, borrowers, rounds, seed)
@@ -64,8 +66,8 @@ def whole(
     result = compete(
         Contest(recording, count, settings, tree, longest_s, short), {**configuration, "longest_s": longest_s}
     )
-    load = Load(result.events_per_s[WHOLE].median / 2, _LOAD_SHORT_S if short else _LOAD_S)
-    _finish(replace(result, latency=measure(recording, load, settings, tree)), out)
+    found = measure(recording, _load(short, result.events_per_s[WHOLE].median / 2), settings, tree)
+    _finish(replace(result, latency=found), out)
 
 
 @app.command()
@@ -79,13 +81,11 @@ def latency(
     interpreted: _Interpreted = False,
 ) -> None:
     """How long an event takes through `duewatch worker`, idle and under load, on real Kafka and Redis."""
-    from benchmarks.latency import Load
     from benchmarks.latency import latency as measure
 
     recording, _, _ = _input(short, events, borrowers, None, seed)
     tree = None if interpreted else _compiled(seed)
-    load = Load(rate, _LOAD_SHORT_S if short else _LOAD_S)
-    for name, found in measure(recording, load, _settings(chosen or ()), tree).items():
+    for name, found in measure(recording, _load(short, rate), _settings(chosen or ()), tree).items():
         show_latency(name, found, Console())
 
 
@@ -132,6 +132,13 @@ def _input(
     size = (events or default[0], borrowers or default[1])
     count = rounds or default[2]
     return recording_of(seed, size[1], size[0]), count, {"seed": seed, "borrowers": size[1], "rounds": count}
+
+
+def _load(short: bool, events_per_s: float) -> "Load":
+    from benchmarks.latency import Load
+
+    alone, seconds = (_ALONE_SHORT, _LOAD_SHORT_S) if short else (_ALONE, _LOAD_S)
+    return Load(alone, events_per_s, seconds)
 
 
 def _settings(chosen: Sequence[str]) -> dict[str, str]:

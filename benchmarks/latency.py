@@ -29,7 +29,6 @@ from tests.parts import wait_until
 
 IDLE: Final = "idle"
 HALF: Final = "half of the top rate"
-_IDLE_EVENTS: Final = 300
 _PAUSES_S: Final = (0.02, 0.05, 0.11)
 _SLICE_S: Final = 0.01
 _CATCH_UP_S: Final = 600.0
@@ -41,8 +40,9 @@ Place = tuple[str, int]
 
 
 class Load(NamedTuple):
-    """Events a second, and for how long."""
+    """How many events are sent `alone`; then how many a second, and for how long."""
 
+    alone: int
     events_per_s: float
     seconds: float
 
@@ -83,7 +83,7 @@ async def _measure(
         with progress("latency, catching up", None):
             await asyncio.to_thread(tail.wait_for, sent.ends)
         with progress("latency, idle", None):
-            idle = [await _alone(sink, tail, sent, _again(logins, number)) for number in range(_IDLE_EVENTS)]
+            idle = [await _alone(sink, tail, sent, _again(logins, number)) for number in range(load.alone)]
         with progress("latency under load", None):
             loaded = await _under_load(sink, tail, sent, after, load)
     finally:

@@ -19,7 +19,7 @@ from benchmarks.contestants.program import read_setup
 from benchmarks.field import PROGRAMS, RATIOS, TARGETS, WORKERS
 from benchmarks.latency import waits
 from benchmarks.reference import Reference, digest_of, reference_of
-from benchmarks.result import Latency, Result, Run, result_of, show, this_machine, write
+from benchmarks.result import Latency, Result, Run, Spread, result_of, show, this_machine, write
 from benchmarks.window import Sample, steady
 from streams.replay.cycle import LocalTask, chunks
 from streams.replay.recording import Recording
@@ -168,7 +168,7 @@ def test_a_ratio_is_taken_within_a_round_and_held_against_its_target() -> None:
         for number, (ours, theirs) in enumerate([(30.0, 10.0), (80.0, 20.0), (10.0, 5.0)])
     ]
     result = result_of(rounds, this_machine(), {}, {}, {"a_vs_b": ("a", "b"), "b_vs_a": ("b", "a")}, {"a_vs_b": 3.0})
-    assert (result.ratios["a_vs_b"].median, result.ratios["a_vs_b"].lowest, result.ratios["a_vs_b"].highest) == (3, 2, 4)
+    assert result.ratios["a_vs_b"] == Spread(3.0, 2.0, 4.0)
     assert "a_vs_b 3.0 (2.0 to 4.0); target >= 3: met" in _shown(result)
     assert "target >= 3.1: not met" in _shown(msgspec.structs.replace(result, targets={"a_vs_b": 3.1}))
 

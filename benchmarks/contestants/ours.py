@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 from msgspec.structs import replace
 
@@ -23,7 +22,6 @@ from streams.engine.order import Ordered
 from streams.worker.app import run_with
 from streams.worker.observer import Silent
 
-_KEPT = 50_000
 _FOLDED = ("events", "folded")
 
 
@@ -34,20 +32,14 @@ class Needs(NamedTuple):
 
 
 class SmallFold:
-    """An engine for `streams.worker.task.Task`. Warnings go to `output`; topics that have no window are passed over.
-
-    It keeps states between the chunks of a task as the whole engine does: as long as the task's `Cases` live, which
-    are thrown away with a fold that cannot be committed.
-    """
+    """An engine for `streams.worker.task.Task`. Warnings go to `output`; topics that have no window are passed over."""
 
     def __init__(self, output: str) -> None:
         self._output = output
-        self._kept: WeakKeyDictionary[Cases, dict[str, bytes]] = WeakKeyDictionary()
 
     def needs(self, task: TaskState, chunk: Sequence[Ordered], cases: Cases) -> Needs:
-        kept = self._kept.setdefault(cases, {})
         keys = {record.key for _, topic, _, record in chunk if topic in rule.PLACES}
-        return Needs([name for key in keys if (name := (key or b"").decode()) not in kept])
+        return Needs([(key or b"").decode() for key in keys])
 
     def fold(
         self,
@@ -60,8 +52,7 @@ class SmallFold:
     ) -> Folded:
         folded = Folded(replace(task), taken=len(chunk))
         changed = folded.changed
-        kept = self._kept.setdefault(cases, {})
-        kept.update({name: blob or rule.EMPTY for name, blob in blobs.items()})
+        states = {name: blob or rule.EMPTY for name, blob in blobs.items()}
         events = 0
         for _, topic, _, record in chunk:
             place = rule.PLACES.get(topic)
@@ -69,15 +60,13 @@ class SmallFold:
                 continue
             event = decode(record.value or b"")
             borrower_id, amount = event.borrower_id, event.amount
-            state, total = rule.moved(kept[borrower_id], place, event.at_ms, amount, rule.WINDOW_MS[topic])
-            kept[borrower_id] = changed[borrower_id] = state
+            state, total = rule.moved(states[borrower_id], place, event.at_ms, amount, rule.WINDOW_MS[topic])
+            states[borrower_id] = changed[borrower_id] = state
             events += 1
             if amount > rule.THRESHOLD_MINOR:
                 value = rule.warning(borrower_id, event.event_id, amount, total)
                 folded.outputs.append(Output(self._output, record.key or b"", value, "warning"))
         folded.counts = {_FOLDED: events}
-        if len(kept) > _KEPT:
-            kept.clear()
         return folded
 
 

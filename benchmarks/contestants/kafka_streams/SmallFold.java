@@ -19,7 +19,7 @@ import org.apache.kafka.streams.processor.api.Record;
 import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.Stores;
 
-/** The small fold (benchmarks/contestants/rule.py) in Kafka Streams, exactly once, state in RocksDB with a changelog. */
+/** The small fold (benchmarks/contestants/rule.py) in Kafka Streams: exactly once, RocksDB with a changelog. */
 public final class SmallFold {
   private static final int SAMPLE_MS = 100;
 
@@ -83,7 +83,7 @@ public final class SmallFold {
       done.increment();
     }
 
-    /** The state with one entry more in a window, and without those that have left it; others are copied as they are. */
+    /** The state with one entry more in a window, and without those that have left it. */
     private byte[] moved(byte[] state, int place, long atMs, long amount) {
       ByteBuffer old = ByteBuffer.wrap(state);
       int start = start(state, place);
@@ -128,7 +128,11 @@ public final class SmallFold {
             .withCachingEnabled(),
         "fold");
     topology.addSink(
-        "warnings", setup.get("output").asText(), Serdes.String().serializer(), Serdes.ByteArray().serializer(), "fold");
+        "warnings",
+        setup.get("output").asText(),
+        Serdes.String().serializer(),
+        Serdes.ByteArray().serializer(),
+        "fold");
     return topology;
   }
 
