@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from streams.engine.calendar import Calendar, day_of, iso_day
-from streams.engine.chunk import TaskState
+from streams.engine.chunk import Output, TaskState
 from streams.engine.fold import Engine
 from streams.engine.loan import Loan
 from streams.engine.spells import spells
@@ -26,7 +26,7 @@ from streams.replay.backtest.outcomes import OUTCOMES, Histories, History
 from streams.replay.backtest.report_text import render
 from streams.replay.backtest.run import EVERYBODY, Report, backtest
 from streams.replay.backtest.scores import band_edges, by_chance, put_scores, stability
-from streams.replay.backtest.signals import Change, Signals, in_force
+from streams.replay.backtest.signals import Change, Signals, in_force, note
 from streams.replay.backtest.watch import Watched, watch
 from streams.replay.cycle import LocalTask
 from streams.replay.recording import Recording, beside
@@ -208,6 +208,24 @@ def change(kind: str, at: int, place: int, previous: int = 0, **fields: Any) -> 
 
 DEFAULT = {"by_score": True, "undoes": False, "from_minor": 1000, "to_minor": 1000, "currency": "CNY"}
 NEVER_LATE = History("worker", {1: [], 30: [], 60: [], 90: []}, [])
+
+
+@pytest.mark.parametrize(
+    ("reasons", "by_score"),
+    [
+        ([("paid_late_often", -30), ("much_cash", -10)], True),
+        ([("score_fell_7d", 0), ("much_cash", -10)], True),
+        ([("arrears_started", 0), ("much_cash", -10)], False),
+        ([("fraud_suspected", 0)], False),
+        ([], False),
+    ],
+)
+def test_what_rests_on_the_score_alone_is_known_by_its_reasons(reasons: list[tuple[str, int]], by_score: bool) -> None:
+    event = {"at_ms": ms("2026-02-01"), "level": "watch", "previous_level": "none"}
+    event["reasons"] = [{"code": code, "points": points} for code, points in reasons]
+    signals: dict[str, Signals] = {}
+    note([Output("early-warnings", b"b1", msgspec.json.encode(event), "warning_raised")], CALENDAR, signals)
+    assert signals["b1"].warnings == [Change("warning_raised", day("2026-02-01"), 1, 0, by_score, False)]
 
 
 def test_what_is_in_force_begins_with_its_unbroken_stretch() -> None:

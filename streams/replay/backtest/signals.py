@@ -7,6 +7,7 @@ from msgspec import Struct, field
 
 from streams.engine.calendar import Calendar
 from streams.engine.chunk import Output
+from streams.engine.score_fall import REASONS as FALL_REASONS
 from streams.policy.model import LEVELS, STATUSES
 
 WARNINGS, ADJUSTMENTS = "early-warnings", "limit-adjustments"
@@ -21,7 +22,7 @@ EASIER = frozenset(("warning_lowered", "warning_cleared", "limit_restored"))
 
 class Change(Struct, frozen=True):
     """A change of warning level or of the limit, on a business date. `kind` is the type of its event, `place` the level
-    or the rung it leads to (0: none, normal), `previous` the one it leaves. `by_score`: it rests on scored factors
+    or the rung it leads to (0: none, normal), `previous` the one it leaves. `by_score`: it rests on the score
     alone. `undoes`: it compensates a decision. Amounts are of limits alone, in minor units of `currency`."""
 
     kind: str
@@ -43,6 +44,7 @@ class Signals(Struct):
 
 
 class _Reason(Struct, frozen=True):
+    code: str
     points: int
 
 
@@ -112,8 +114,9 @@ def _adjusted(kind: str, event: _Adjustment, calendar: Calendar) -> Change:
 
 
 def _by_score(reasons: Sequence[_Reason]) -> bool:
-    """Rules that were met, and what people or other systems have told, cost no points; scored factors always do."""
-    return bool(reasons) and all(reason.points for reason in reasons)
+    """Rules that were met, and what people or other systems have told, cost no points; scored factors always do. The
+    fall of the score is a rule, but one about the score."""
+    return bool(reasons) and all(reason.points or reason.code in FALL_REASONS for reason in reasons)
 
 
 def in_force(changes: Sequence[Change], day: int, from_place: int = 1) -> Standing | None:
