@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits
 
 from streams.engine.features import FEATURE_INDEX
 from streams.policy.compiler import compile_policy
@@ -47,15 +48,17 @@ def fit(policy: Policy, sample: Sample) -> Scorecard:
     if not fitted or outcome.all() or not outcome.any() or given.std() == 0:
         return card
     codes = np.column_stack([_coded(columns[factor.feature], edges[factor.feature]) for factor in fitted])
-    model = _model(codes, outcome, [direction(factor) for factor in fitted], least)
-    per_logit = float(given.std() / max(model.decision_function(codes).std(), 0.01))
     replaced: dict[str, Factor] = {}
-    for at, factor in enumerate(fitted):
-        known, unknown = _shape(model, codes, at, least)
-        points = [round(-per_logit * part) for part in known]
-        replaced[factor.feature] = msgspec.structs.replace(
-            factor, bands=_bands(edges[factor.feature], points), unknown=round(-per_logit * unknown)
-        )
+    # The stumps are small: on busy cores several threads wait for each other a hundred times as long as one takes.
+    with threadpool_limits(limits=1, user_api="openmp"):
+        model = _model(codes, outcome, [direction(factor) for factor in fitted], least)
+        per_logit = float(given.std() / max(model.decision_function(codes).std(), 0.01))
+        for at, factor in enumerate(fitted):
+            known, unknown = _shape(model, codes, at, least)
+            points = [round(-per_logit * part) for part in known]
+            replaced[factor.feature] = msgspec.structs.replace(
+                factor, bands=_bands(edges[factor.feature], points), unknown=round(-per_logit * unknown)
+            )
     factors = tuple(replaced.get(factor.feature, factor) for factor in card.factors)
     without = msgspec.structs.replace(card, base=0, factors=factors)
     upper = np.percentile(np.asarray(scores_of(policy, without, sample.values)), 75)
