@@ -84,11 +84,13 @@ class Service:
     @contextmanager
     def outputs(self, name: str) -> Iterator[str]:
         """A topic for what a program puts out; all topics that begin with `name` are gone when the block ends."""
-        self.node.create_topics([f"{name}-warnings"], PARTITIONS)
+        output = f"{name}-warnings"
+        self.node.create_topics([output], PARTITIONS)
         try:
-            yield f"{name}-warnings"
+            yield output
         finally:
-            self._delete({topic for topic in self.node.topics() if topic.startswith(name)})
+            # A broker that is busy may leave a topic out of its list.
+            self._delete({output, *(topic for topic in self.node.topics() if topic.startswith(name))})
 
     def _delete(self, gone: set[str]) -> None:
         admin = AdminClient({"bootstrap.servers": self.node.bootstrap})
