@@ -104,7 +104,7 @@ class _Year:
         for order_ms, topic, offset, record in chunk:
             self._hear(topic, record.key, record.value or b"")
             for name, event in outputs.get((topic, offset), ()):
-                kept = self.tellers.keep(name, event)
+                kept = self.tellers.keep(name, event, order_ms)
                 if "limit_seq" in event:
                     self.watch.take(name, kept)
             self.end_ms = max(self.end_ms, order_ms)
@@ -193,9 +193,9 @@ class _Year:
         raised = [
             warning["score"]
             for warning in told.warnings
-            if warning["type"] in RAISED and one.restored["at_ms"] <= warning["at_ms"] <= one.event["at_ms"]
+            if warning["type"] in RAISED and one.restored["told_ms"] <= warning["told_ms"] <= one.event["told_ms"]
         ]
-        if raised and min(raised) < explain(path, one.borrower_id, one.restored["at_ms"]).score.score:
+        if raised and min(raised) < explain(path, one.borrower_id, one.restored["told_ms"]).score.score:
             return
         self.found.flaps += 1
         what = f"{one.event['type']} {one.event['event_id']} takes back {one.restored['event_id']}"

@@ -74,9 +74,10 @@ class Tellers:
         elif told.holds:
             told.holds[-1] = (told.holds[-1][0], self.calendar.day(event["at_ms"]))
 
-    def keep(self, name: str, event: Event) -> Event:
-        """Take an output that is a decision."""
-        kept = {field: event[field] for field in _KEPT if field in event}
+    def keep(self, name: str, event: Event, told_ms: int) -> Event:
+        """Take an output that is a decision; `told_ms` is the order time of the record that it is of, which the
+        business clock of its `at_ms` has not reached."""
+        kept = {field: event[field] for field in _KEPT if field in event} | {"told_ms": told_ms}
         told = self.of(name)
         if "limit_seq" in event:
             told.limits.append(kept)
