@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from streams.replay.explain import explain
-from tests.stories.test_decisions import by_day, expected_by_day, policy_of, tape_of
+from tests.stories.telling import policy_of, tape_of
+from tests.stories.test_decisions import by_day, expected_by_day
 from tests.stories.test_stories import Story, stories
 
 

@@ -6,7 +6,7 @@ an expectation. A row without a loan's name is about loan A. What a row may say 
 """
 
 import re
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ from streams.policy.loader import load
 NOON_MS = 12 * 3_600_000
 ON = r"(\d{4}-\d\d-\d\d)"
 MONEY = r"(\d+\.\d\d)"
+MANY = re.compile(r"(\d+) times: (.+)")
+EVERY = re.compile(rf"every (?:(\d+) days|day) until {ON}: (.+)")
+FROM_NOW_ON = "from now on the policy says: "
 DPD_NAMES = {"dpd": "contractual", "managed": "managed", "material": "material"}
 COMPONENT_DPD = {"principal dpd": "principal", "interest dpd": "interest"}
 
@@ -66,10 +69,13 @@ EVENTS: tuple[tuple[str, str, tuple[str, ...], dict[str, Any]], ...] = (
 )
 
 
+Row = tuple[date, str, str]
+
+
 class Story(msgspec.Struct):
     name: str
     policy: str
-    rows: list[tuple[date, str, str]]
+    rows: list[Row]
 
 
 def stories(folder: Path) -> list[Story]:
@@ -81,9 +87,24 @@ def stories(folder: Path) -> list[Story]:
             title, *lines = part.splitlines()
             policy = "".join(line.removeprefix("policy: ") for line in lines if line.startswith("policy: "))
             cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if re.match(rf"\| *{ON}", line)]
-            rows = [(date.fromisoformat(day), happening, expected) for day, happening, expected in cells]
+            told = [(date.fromisoformat(day), happening, expected) for day, happening, expected in cells]
+            rows = [row for several in told for row in spread(*several)]
             found.append(Story(f"{path.stem}: {title}", policy, rows))
     return found
+
+
+def spread(on: date, happening: str, expected: str) -> list[Row]:
+    """The rows that one row stands for; what it expects must hold after the last of them."""
+    every, many = EVERY.fullmatch(happening), MANY.fullmatch(happening)
+    if every is not None:
+        days, until_on, what = every.groups()
+        count = (date.fromisoformat(until_on) - on).days // int(days or 1) + 1
+        moments = [on + timedelta(days=number * int(days or 1)) for number in range(count)]
+    elif many is not None:
+        what, moments = many.group(2), [on] * int(many.group(1))
+    else:
+        return [(on, happening, expected)]
+    return [(moment, what, "") for moment in moments[:-1]] + [(moments[-1], what, expected)]
 
 
 def facts_of(changes: str) -> model.Facts:
@@ -124,6 +145,9 @@ class Play:
         self.told = 0
 
     def tell(self, on: date, happening: str) -> str:
+        if happening.startswith(FROM_NOW_ON):
+            self.facts = facts_of(happening.removeprefix(FROM_NOW_ON))
+            return ""
         name, text = happening.split(": ", 1) if re.match(r"[A-Z]: ", happening) else ("A", happening)
         event = self.event_of(on, name, text)
         if name not in self.loans:
