@@ -19,7 +19,8 @@ _COMPILED = (
     "allocation", "arrears", "calendar", "cases", "debts", "decide", "decode", "delinquency", "encode",
     "features", "fold", "history", "incomes", "ingest", "journal", "ledger", "limits", "loan_facts",
     "login_skips", "offers", "order", "parts", "reasons", "regulatory", "relief", "reminders", "reviews",
-    "score", "shadows", "signal_features", "signal_windows", "view", "warnings", "windows",
+    "score", "score_edges", "score_fall", "seen", "shadows", "signal_features", "signal_windows", "view",
+    "warnings", "windows",
 )  # fmt: skip
 _SETUP = """
 import sys

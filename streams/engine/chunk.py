@@ -111,7 +111,7 @@ class TaskState(Struct, array_like=True):
     overturned: dict[str, int] = field(default_factory=dict)
     granted: Granted = field(default_factory=Granted)
     erasures: bytes = b""
-    """Ids of `borrower_erased` events already taken, as a borrower keeps those of its own (`streams.engine.state`)."""
+    """Ids of `borrower_erased` events already taken, as a borrower keeps those of its own (`streams.engine.seen`)."""
     factors: list[MacroFactor] = field(default_factory=list)
 
 

@@ -46,8 +46,9 @@ from streams.engine.order import LogRecord, Ordered, Record
 from streams.engine.quarantine import STUMBLED, Place, Stumble, Stumbles, enter, is_a_rules, leave, lifts, stumble_of
 from streams.engine.relief import heed_incidents, note_overdue
 from streams.engine.reviews import settle_notices
+from streams.engine.seen import find_seen, forget_seen, note_seen, seen_key
 from streams.engine.shadows import Policies, ShadowJudge
-from streams.engine.state import Parked, find_seen, forget_seen, note_seen, seen_key
+from streams.engine.state import Parked
 from streams.engine.tightening import FACTORS_MAX
 from streams.policy import loader
 from streams.policy.compiler import Compiled, compile_policy

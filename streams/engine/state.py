@@ -4,8 +4,6 @@ One blob a borrower: facts (what happened; the same under every policy with thes
 one policy makes of it). Blobs carry the schema they were written with and are migrated when read.
 """
 
-from hashlib import blake2b
-from struct import Struct as StructFormat
 from typing import Final
 
 from msgspec import DecodeError, Struct, field
@@ -24,10 +22,6 @@ would drop it, and in a rolling upgrade a task may go back to one. It refuses a 
 OLDEST_SCHEMA: Final = 2
 """The oldest version that is migrated when read: what has been appended since has a default. Anything else that changes
 needs a step of its own in `unpack`."""
-SEEN_MAX: Final = 4_096
-"""Ids kept for telling duplicates, at most: beyond that the oldest is forgotten (16 bytes each)."""
-_SEEN_SIZE: Final = 16
-_HOUR_MS: Final = 3_600_000
 
 
 class Parked(Struct, array_like=True, gc=False):
@@ -55,7 +49,7 @@ class Quarantine(Struct, array_like=True, gc=False):
 
 
 class Facts(Struct, array_like=True):
-    """`seen` holds the ids of recent events, packed (see `find_seen`); `fraud_event_id` is what confirmed fraud;
+    """`seen` holds the ids of recent events (see `streams.engine.seen`); `fraud_event_id` is what confirmed fraud;
     `quarantine` is None but for a borrower on whom a rule has failed. `incidents_rev` is how many changes of the task's
     incidents have had their effect."""
 
@@ -164,47 +158,3 @@ def _of_other_release(what: str, schema: int, oldest: int, newest: int) -> State
     cure = "run the newer version" if schema > newest else "run a version in between first"
     reads = str(newest) if oldest == newest else f"{oldest} to {newest}"
     return StateError(f"{what} has schema {schema}, this version reads {reads}; {cure}")
-
-
-# --- recent event ids ---------------------------------------------------------------------------------------------
-# An entry is 16 bytes: 8 of the id's digest, 4 of the content's, 4 of the hour it arrived in, big-endian. Entries stand
-# in the order of arrival, so that the old ones are a prefix. A week of one borrower is far too short for two ids to
-# share 64 bits, and an id used again for other content is found but for one case in four thousand million.
-
-_entry = StructFormat(">8sII")
-
-
-def seen_key(event_id: str) -> bytes:
-    """What an event id is known by among those seen."""
-    return blake2b(event_id.encode(), digest_size=8).digest()
-
-
-def find_seen(seen: bytes, key: bytes, order_ms: int, keep_days: int) -> int | None:
-    """The 32-bit content digest noted for an event id, None if the id did not arrive in the `keep_days` before."""
-    at = seen.rfind(key)
-    while at >= 0:
-        if at % _SEEN_SIZE == 0:
-            _, digest, hour = _entry.unpack_from(seen, at)
-            return None if hour < order_ms // _HOUR_MS - keep_days * 24 else int(digest)
-        at = seen.rfind(key, 0, at + 7)
-    return None
-
-
-def note_seen(seen: bytes, key: bytes, digest: int, order_ms: int, keep_days: int) -> bytes:
-    """`seen` with one more id, without those that arrived more than `keep_days` before `order_ms`."""
-    hour = order_ms // _HOUR_MS
-    oldest = hour - keep_days * 24
-    start = max(0, len(seen) - (SEEN_MAX - 1) * _SEEN_SIZE)
-    while start < len(seen) and int.from_bytes(seen[start + 12 : start + 16], "big") < oldest:
-        start += _SEEN_SIZE
-    return (seen[start:] if start > 0 else seen) + _entry.pack(key, digest, hour)
-
-
-def forget_seen(seen: bytes, key: bytes) -> bytes:
-    """`seen` without an event id: what became a dead letter is taken when it is sent again."""
-    at = seen.rfind(key)
-    while at >= 0:
-        if at % _SEEN_SIZE == 0:
-            return seen[:at] + seen[at + _SEEN_SIZE :]
-        at = seen.rfind(key, 0, at + 7)
-    return seen
