@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         "worker", description="who writes ticks: the worker with partition 0, or whoever produces the events"
     )
     tick_every_s: Annotated[float, Field(gt=0, le=3600)] = Field(10.0, description="with clock=worker")
-    chunk_records: Annotated[int, Field(ge=1, le=20_000)] = Field(12_000, description="most records in one transaction")
+    chunk_records: Annotated[int, Field(ge=1, le=100_000)] = Field(20_000, description="most records of a transaction")
     cached_borrowers: Annotated[int, Field(ge=0, le=5_000_000)] = Field(
         50_000, description="whose opened state is kept in memory, about 25 kB each"
     )

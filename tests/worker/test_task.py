@@ -11,7 +11,7 @@ from streams.engine.chunk import Folded, Sweep, TaskState
 from streams.engine.order import Ordered
 from streams.store.contract import Corrupted
 from streams.worker.producer import Ambiguous, Refused
-from streams.worker.task import Refusing
+from streams.worker.task import FOLD_MOST_S, Refusing
 from streams.worker.transport import Fetched
 from tests.worker.bench import PARTITION, Bench
 from tests.worker.echo import Echo
@@ -232,7 +232,7 @@ async def test_a_full_topic_is_shut_and_the_one_waited_for_is_not() -> None:
 
 
 async def test_a_chunk_shrinks_when_its_fold_is_slow() -> None:
-    bench = Bench(Echo(pause_s=0.5), records=4_000)
+    bench = Bench(Echo(pause_s=FOLD_MOST_S * 1.2), records=4_000)
     await bench.start()
     bench.end_all("logins")
     bench.feed("logins", range(3_000))
