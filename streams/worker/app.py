@@ -37,7 +37,7 @@ from streams.worker.producer import Superseded
 from streams.worker.refusals import Poisoned, PoisonLimit
 from streams.worker.takeover import KafkaBroker, Owned, Takeover, TakeoverError
 from streams.worker.task import FoldEngine, HandoverError, Limits, Refusing, Task
-from streams.worker.transport import ChunkApp
+from streams.worker.transport import ChunkApp, OutOfGroup
 from streams.worker.trim import Trimmer
 from streams.worker.watchdog import Watchdog
 
@@ -54,6 +54,7 @@ _TOLD = (
     CommitLogError,
     TakeoverError,
     HandoverError,
+    OutOfGroup,
     Refusing,
     Poisoned,
     ConfigError,
@@ -230,6 +231,10 @@ class Worker:
             self._watchdog.beat(max((task.stalled_s(now_s) for task in self._tasks.values()), default=0.0))
             if self._app.crashed:
                 self._fail(self._app.crash_reason or RuntimeError("Faust crashed"))
+            try:
+                self._app.check_group()
+            except OutOfGroup as error:
+                self._fail(error)
             if not self._told_ready and self._tasks and all(task.ready for task in self._tasks.values()):
                 self._told_ready = True
                 log.info("worker ready", tasks=sorted(self._tasks), seconds=round(now_s - self._began_s, 1))

@@ -47,6 +47,10 @@ _OFFSETS_EVERY_S = 5.0
 T = TypeVar("T")
 
 
+class OutOfGroup(Exception):
+    """Nothing keeps this worker in the group any more: no task would ever come to it."""
+
+
 class Fetched(NamedTuple):
     """What one fetch brought for a topic-partition.
 
@@ -163,6 +167,20 @@ class ChunkThread(driver.AIOKafkaConsumerThread):
         coordinator = self._ensure_consumer()._coordinator
         return bool(coordinator.generation > 0 and await coordinator._do_heartbeat())
 
+    @property
+    def group_error(self) -> BaseException | None:
+        """What has ended the routine of aiokafka that joins the group and stays in it; None while it runs.
+
+        It ends at an answer it does not expect, such as a broker that names no node while it comes up, and tells
+        those alone who fetch; who has not been assigned anything yet does not.
+        """
+        coordinator = getattr(self._consumer, "_coordinator", None)
+        routine = getattr(coordinator, "_coordination_task", None)
+        if routine is None or not routine.done() or routine.cancelled():
+            return None
+        error: BaseException | None = routine.exception()
+        return error
+
     async def ends_in_thread(self, tps: Iterable[TP]) -> dict[TP, int]:
         ends = await self._ensure_consumer().end_offsets([TopicPartition(*tp) for tp in tps])
         return {TP(*tp): offset for tp, offset in ends.items()}
@@ -231,6 +249,14 @@ class ChunkConsumer(driver.Consumer):
     async def is_member(self) -> bool:
         """Whether the group still counts us in, asked now."""
         return await self._in_thread(self._thread.member_in_thread())
+
+    def check_group(self) -> None:
+        """Raises:
+        OutOfGroup: what keeps us in the group has ended.
+        """
+        error = self._thread.group_error
+        if error is not None:
+            raise OutOfGroup(f"the membership of the group has ended: {type(error.__cause__ or error).__name__}")
 
     async def ends(self, tps: Iterable[TP]) -> dict[TP, int]:
         """Last stable offsets, asked now, whatever the fetcher does."""
@@ -338,6 +364,13 @@ class ChunkApp(faust.App):
             value_serializer="raw",
             key_serializer="raw",
         )
+
+    def check_group(self) -> None:
+        """Raises:
+        OutOfGroup: what keeps us in the group has ended.
+        """
+        if self._consumer is not None:
+            self._consumer.check_group()
 
     def chunks_of(self, topics: Iterable[str]) -> Any:
         """The channel of all `topics`; its messages are never acknowledged to Faust."""

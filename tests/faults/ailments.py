@@ -10,6 +10,7 @@ from typing import Any
 from zlib import crc32
 
 import msgspec
+from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
@@ -125,6 +126,17 @@ def _goes_deaf(marks: Path) -> None:
     Task.deliver = deliver  # type: ignore[method-assign]
 
 
+def _finds_no_group(_: Path) -> None:
+    """A broker that comes up names no node in its first answer, which aiokafka takes for a fault of its own."""
+    inner = AIOKafkaClient.coordinator_lookup
+
+    async def lookup(self: AIOKafkaClient, kind: int, key: str) -> Any:
+        assert kind != CoordinationType.GROUP, "no node"
+        return await inner(self, kind, key)
+
+    AIOKafkaClient.coordinator_lookup = lookup
+
+
 def _is_a_release_older(_: Path) -> None:
     """The release before: it writes states of the schema before, which end earlier, and reads none that are newer."""
     inner = PackedParts.pack
@@ -147,6 +159,7 @@ AILMENTS: Mapping[str, Callable[[Path], None]] = {
     "sleeps": _hanging(_a_rule_that_sleeps),
     "holds_the_interpreter": _hanging(_a_rule_that_holds_the_interpreter),
     "goes_deaf": _goes_deaf,
+    "finds_no_group": _finds_no_group,
     "is_a_release_older": _is_a_release_older,
 }
 """By name; each is told the file of marks."""

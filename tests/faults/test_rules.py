@@ -102,3 +102,15 @@ def test_a_worker_that_hangs(make_stage: MakeStage, one_node: Cluster, ailment: 
     assert hang.told in ill.log
     stage.supervise(2)
     stage.finish()
+
+
+def test_a_worker_without_its_group(make_stage: MakeStage, one_node: Cluster) -> None:
+    """What keeps it in the group ends before anything is assigned: it ends too, instead of waiting for ever."""
+    stage = make_stage(one_node)
+    stage.produce_all(stage.script.recording)
+    lost = stage.hire(faults={"FAULTS_AILMENT": "finds_no_group"})
+    stage.wait_for(lambda: lost.exit_code is not None, "it ends", 60)
+    assert lost.exit_code == 1
+    assert "the membership of the group has ended: AssertionError" in lost.log
+    stage.supervise(2)
+    stage.finish()
