@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.topics import DLQS, INPUTS, OUTPUTS
-from streams.worker.commitlog import CommitRecord, Committed
+from streams.worker.commitlog import CommitRecord, Committed, encode
 from tests.faults.checks import check_claims_move_nothing, check_each_counted, check_log_is_held
 from tests.faults.tally import Ledger, Outcome, Ran, Tally
 from tests.integration.live import Held
@@ -50,7 +50,7 @@ def test_a_long_run_goes_on_where_it_was_cut_off_and_sums_up_all_of_it(
 
 def committed(kind: Any, seq: int, position: int, **fields: Any) -> Committed:
     record = CommitRecord(kind, seq, "log", positions=dict.fromkeys(INPUTS, (position, 7)), **fields)
-    return Committed(record, seq, seq, b"")
+    return Committed(record, seq, seq, b"", encode(record).sealed)
 
 
 LOG = [

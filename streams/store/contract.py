@@ -17,8 +17,10 @@ from msgspec import Struct, field
 
 from streams.engine.chunk import Span, Wake
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the layout of a task's state in the store."""
+OLDEST_SCHEMA = 2
+"""The oldest layout that is taken over as it is: its states are sealed as they are, without being compressed."""
 LOOK_STATES = 1_000
 """Most borrowers in one `look`."""
 ROLL_FAILURES = 500
@@ -76,11 +78,12 @@ class Change(Struct, frozen=True):
     """What one commit changes.
 
     `to_applied` is its offset in the commit log (of its last part), `read_from` that of its first part. `changed`
-    maps each borrower whose state changed to its packed state, `wakes` to its next wake-up in epoch ms, whether that
-    has moved or not (None: none any more; who has and had none is not in it). `task` is the packed task state, None
-    where the commit leaves it as it was (a claim). `failures` are new entries of the index of failures; those that sort
-    before `failures_from` are dropped. `erased` are borrowers whose state goes, and with it their wake-up and their
-    failures, before all else: who came again afterwards is in `changed`, too.
+    maps each borrower whose state changed to its packed state, sealed (`streams.store.seal`), `wakes` to its next
+    wake-up in epoch ms, whether that has moved or not (None: none any more; who has and had none is not in it). `task`
+    is the packed task state, sealed too, None where the commit leaves it as it was (a claim). `failures` are new
+    entries of the index of failures; those that sort before `failures_from` are dropped. `erased` are borrowers whose
+    state goes, and with it their wake-up and their failures, before all else: who came again afterwards is in
+    `changed`, too.
     """
 
     to_applied: int

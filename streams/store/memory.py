@@ -18,6 +18,7 @@ from streams.store.contract import (
     Rolled,
     Stale,
 )
+from streams.store.seal import unseal
 
 
 class FailureIndex:
@@ -123,11 +124,11 @@ class MemoryStore:
             due = self._wakes[: min(end, limit)]
         entries = [] if failures is None else self._failures.within(failures, limit)
         names = [*borrowers, *(borrower for _, borrower in due), *map(borrower_of, entries)]
-        return Loaded({name: self._states.get(name) for name in names}, due, entries)
+        return Loaded(self._unsealed(names), due, entries)
 
     async def task_blob(self, fence: int, applied: int) -> bytes | None:
         self._check_at(fence, applied)
-        return self._task
+        return None if self._task is None else unseal("", self._task)
 
     async def roll(
         self, fence: int, applied: int, until: int, most_bytes: int, failures_after: str | None = None
@@ -139,15 +140,16 @@ class MemoryStore:
         for name in waiting:
             if size >= most_bytes:
                 break
-            states[name] = self._states[name], self._moments.get(name)
+            states[name] = unseal(name, self._states[name]), self._moments.get(name)
             size += len(self._states[name])
         failures = [] if failures_after is None else self._failures.behind(failures_after, ROLL_FAILURES)
         return Rolled(states, len(waiting) - len(states), len(self._written), failures)
 
     async def look(self, fence: int, applied: int, borrowers: Sequence[str]) -> Looked:
         self._check_at(fence, applied)
-        states = {name: self._states.get(name) for name in borrowers}
-        return Looked(states, {name: self._moments.get(name) for name in borrowers}, len(self._moments))
+        return Looked(
+            self._unsealed(borrowers), {name: self._moments.get(name) for name in borrowers}, len(self._moments)
+        )
 
     async def wipe(self, fence: int) -> None:
         self._check(fence, None)
@@ -157,6 +159,9 @@ class MemoryStore:
     async def borrowers(self) -> AsyncIterator[str]:
         for borrower in list(self._states):
             yield borrower
+
+    def _unsealed(self, names: Sequence[str]) -> dict[str, bytes | None]:
+        return {name: unseal(name, self._states[name]) if name in self._states else None for name in names}
 
     def _check(self, fence: int, expected: int | None) -> None:
         held = self._meta.fence

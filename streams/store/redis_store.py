@@ -38,6 +38,7 @@ from streams.config import Settings
 from streams.engine.chunk import Span, Wake
 from streams.engine.incidents import borrower_of
 from streams.store.contract import (
+    OLDEST_SCHEMA,
     ROLL_FAILURES,
     SCHEMA,
     Change,
@@ -52,7 +53,7 @@ from streams.store.contract import (
     StoreError,
     Unavailable,
 )
-from streams.store.seal import BrokenSeal, seal, unseal
+from streams.store.seal import BrokenSeal, unseal
 
 PART_BYTES = 8 * 1024 * 1024
 PART_STATES = 8_000
@@ -195,12 +196,12 @@ class RedisStore:
         return Meta(fence, applied, read_from, schema, None if held[4] is None else held[4].decode())
 
     async def claim(self, fence: int, incarnation: str) -> Meta:
-        await self._run("claim", fence, None, [self._meta], [fence, incarnation, SCHEMA])
+        await self._run("claim", fence, None, [self._meta], [fence, incarnation, SCHEMA, OLDEST_SCHEMA])
         return await self.meta()
 
     async def apply(self, fence: int, from_applied: int | None, change: Change) -> None:
         states = [(self._prefix + name, b"") for name in change.erased]
-        states += [(self._prefix + name, seal(name, state)) for name, state in change.changed.items()]
+        states += [(self._prefix + name, sealed) for name, sealed in change.changed.items()]
         parts = list(_cut(states))
         before = "" if from_applied is None else from_applied
         for number, part in enumerate(parts, start=1):
@@ -218,7 +219,7 @@ class RedisStore:
                     change.to_applied,
                     change.read_from,
                     "1" if more else "",
-                    "" if more or change.task is None else seal("", change.task),
+                    "" if more or change.task is None else change.task,
                     "" if more or change.failures_from is None else f"({change.failures_from}",
                     len(dropped),
                     len(failures),

@@ -1,9 +1,9 @@
 """The records of the commit log and how they look on the wire.
 
 The commit log is the truth about a task: copying its records in order gives the state, so each one holds the changed
-states themselves, never how they came about. A record is packed (msgpack) and compressed (zstd level 1: against lz4
-it takes 5 ms longer for 3,000 states of 600 bytes and saves a sixth of what the broker keeps), and cut into parts
-where it is larger than a message may be.
+states themselves, never how they came about. Each is sealed once, for log and store (`streams.store.seal`). A record
+is packed (msgpack) and compressed (zstd level 1, for all that is not a state), and cut into parts where it is larger
+than a message may be.
 
 Every part stands on its own: magic, version, sequence number, part i of n, the digest of the record before and its
 own, and a CRC-32 of all of it. The digest (SHA-256) covers the digest before, the sequence number and the content, so
@@ -29,7 +29,7 @@ ORIGIN = bytes(32)
 """The digest before the first record of a log."""
 
 _MAGIC = b"DWCL"
-_VERSION = 1
+_VERSION = 2
 # magic, version, sequence number, part, parts, length of the whole content, digest before, digest
 _HEAD = struct.Struct("<4sBQHHI32s32s")
 _CHECK = struct.Struct("<I")
@@ -98,31 +98,46 @@ class CommitRecord(Struct, frozen=True, array_like=True):
         """The next wake-up of everybody in it whose wake-up may have to be set."""
         return {name: moment for name, (_, moment) in self.carried.items()} | self.wakes
 
-    def change(self, first: int, last: int) -> Change:
-        """What a store copies of this record, whose parts stand at the offsets `first` to `last`."""
-        failures = self.carried_failures + self.failures
-        return Change(last, first, self.states, self.moments, self.task, failures, self.failures_from, self.erased)
+
+class Sealed(Struct, frozen=True):
+    """All states of a record, and that of its task, as its log holds them: sealed once, for log and store."""
+
+    states: dict[str, bytes]
+    task: bytes | None
 
 
 class Encoded(Struct, frozen=True):
-    """A record ready to be sent: its parts in order, and the digest that the next record names."""
+    """A record ready to be sent: its parts in order, the digest that the next record names, and its states."""
 
     values: list[bytes]
     digest: bytes
+    sealed: Sealed
 
 
 class Committed(Struct, frozen=True):
-    """A record as read, its parts at the offsets `first` to `last`."""
+    """A record as it stands in the log, its parts at the offsets `first` to `last`."""
 
     record: CommitRecord
     first: int
     last: int
     digest: bytes
+    sealed: Sealed
 
     @property
     def change(self) -> Change:
         """What a store copies of it."""
-        return self.record.change(self.first, self.last)
+        record, sealed = self.record, self.sealed
+        failures = record.carried_failures + record.failures
+        return Change(
+            self.last,
+            self.first,
+            sealed.states,
+            record.moments,
+            sealed.task,
+            failures,
+            record.failures_from,
+            record.erased,
+        )
 
 
 class _Body(Struct, array_like=True):
@@ -141,6 +156,11 @@ class _Body(Struct, array_like=True):
     carried_failures: list[str] = []
     erased: list[str] = field(default_factory=list)
     roll: Roll = Roll()
+
+    @property
+    def sealed(self) -> Sealed:
+        carried = {name: state for name, (state, _) in self.carried.items()}
+        return Sealed(carried | self.changed, self.task)
 
 
 class _Head(NamedTuple):
@@ -167,7 +187,8 @@ def encode(record: CommitRecord, previous: bytes = ORIGIN, limit: int = PART_LIM
     Raises:
         CommitLogError: the record needs more parts than can be counted.
     """
-    content = _pack(record)
+    body = _sealed(record)
+    content = bytes(cramjam.zstd.compress(_body_encoder.encode(body), level=1))
     digest = _digest(previous, record.seq, content)
     room = limit - _HEAD.size - _CHECK.size
     parts = -(-len(content) // room)
@@ -176,9 +197,9 @@ def encode(record: CommitRecord, previous: bytes = ORIGIN, limit: int = PART_LIM
     values = []
     for part in range(parts):
         head = _HEAD.pack(_MAGIC, _VERSION, record.seq, part, parts, len(content), previous, digest)
-        body = head + content[part * room : (part + 1) * room]
-        values.append(body + _CHECK.pack(crc32(body)))
-    return Encoded(values, digest)
+        value = head + content[part * room : (part + 1) * room]
+        values.append(value + _CHECK.pack(crc32(value)))
+    return Encoded(values, digest, body.sealed)
 
 
 class Reader:
@@ -225,7 +246,9 @@ class Reader:
         self._head, self._parts = None, []
         if len(whole) != head.length or _digest(head.previous, head.seq, whole) != head.digest:
             raise self._error(offset, "the content does not match its digest")
-        self._last = Committed(self._unpack(offset, head.seq, whole), self._first, offset, head.digest)
+        body = self._read(offset, whole)
+        record = self._unsealed(offset, head.seq, body)
+        self._last = Committed(record, self._first, offset, head.digest, body.sealed)
         return self._last
 
     def _open(self, offset: int, value: bytes | None) -> tuple[_Head, bytes]:
@@ -250,11 +273,13 @@ class Reader:
         if head.previous != last.digest:
             raise self._error(offset, f"commit {head.seq} was not written after the one at offset {last.last}")
 
-    def _unpack(self, offset: int, seq: int, content: bytes) -> CommitRecord:
+    def _read(self, offset: int, content: bytes) -> _Body:
         try:
-            body = _body_decoder.decode(bytes(cramjam.zstd.decompress(content)))
+            return _body_decoder.decode(bytes(cramjam.zstd.decompress(content)))
         except (cramjam.DecompressionError, msgspec.MsgspecError) as error:
             raise self._error(offset, f"the content cannot be read ({type(error).__name__})") from error
+
+    def _unsealed(self, offset: int, seq: int, body: _Body) -> CommitRecord:
         try:
             changed = {name: unseal(name, sealed) for name, sealed in body.changed.items()}
             carried = {name: (unseal(name, sealed), moment) for name, (sealed, moment) in body.carried.items()}
@@ -282,8 +307,8 @@ class Reader:
         return CommitLogError(f"commit log of task {self._partition}, offset {offset}: {what}")
 
 
-def _pack(record: CommitRecord) -> bytes:
-    body = _Body(
+def _sealed(record: CommitRecord) -> _Body:
+    return _Body(
         record.kind,
         record.incarnation,
         record.positions,
@@ -298,7 +323,6 @@ def _pack(record: CommitRecord) -> bytes:
         record.erased,
         record.roll,
     )
-    return bytes(cramjam.zstd.compress(_body_encoder.encode(body), level=1))
 
 
 def _digest(previous: bytes, seq: int, content: bytes) -> bytes:

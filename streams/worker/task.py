@@ -434,7 +434,7 @@ class Task:
         offsets = await self._owned.producer.commit(
             _messages(folded), [Message(COMMITS, self.partition, None, value) for value in encoded.values]
         )
-        self._committed = Committed(record, offsets[0], offsets[-1], encoded.digest)
+        self._committed = Committed(record, offsets[0], offsets[-1], encoded.digest, encoded.sealed)
 
     async def _from_store(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call the store until it answers; there is no next chunk before it has."""

@@ -41,13 +41,13 @@ def _told(log: Sequence[Committed]) -> Held:
     wakes: dict[str, int | None] = {}
     task = b""
     for committed in log:
-        change = committed.change
-        for name in change.erased:
+        record = committed.record
+        for name in record.erased:
             states.pop(name, None)
             wakes.pop(name, None)
-        states |= change.changed
-        wakes |= change.wakes
-        task = change.task or task
+        states |= record.states
+        wakes |= record.moments
+        task = record.task or task
     return Held(states, {name: moment for name, moment in wakes.items() if moment is not None}, task)
 
 

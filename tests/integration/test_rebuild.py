@@ -17,6 +17,7 @@ from schemas.topics import INPUTS
 from streams.config import Settings, load_settings
 from streams.store.contract import Change
 from streams.store.memory import MemoryStore
+from streams.store.seal import unseal
 from streams.worker import rebuild as rebuilding
 from streams.worker.owners import OwnedError
 from streams.worker.rebuild import Rebuilt, plan, rebuild
@@ -106,7 +107,7 @@ async def test_a_rebuild_refuses_a_worker_and_survives_being_cut_off(
 
 
 def unsealed(settings: Settings) -> list[bytes]:
-    return [state[4:] for state in stored(settings).values()]
+    return [unseal(key.decode().rpartition(":b:")[2], state) for key, state in stored(settings).items()]
 
 
 def command(*arguments: str) -> "subprocess.CompletedProcess[str]":

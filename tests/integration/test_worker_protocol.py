@@ -17,13 +17,14 @@ from msgspec import structs
 
 from schemas.topics import COMMITS, INPUTS
 from streams.config import Settings, load_settings
-from streams.store.contract import Change, Fenced, Foreign
+from streams.store.contract import Fenced, Foreign
 from streams.store.memory import MemoryStore
 from streams.worker.commitlog import CommitRecord, Committed, encode
 from streams.worker.producer import Ambiguous, Message, Refused, Superseded, Transactions
 from streams.worker.takeover import KafkaBroker, Owned, Takeover, TakeoverError
 from tests.integration.rig import Rig, recording
 from tests.parts.kafka import Kafka
+from tests.store.changes import change
 
 pytestmark = pytest.mark.kafka
 
@@ -187,7 +188,7 @@ class Owners:
         encoded = encode(record, last.digest)
         parts = [Message(COMMITS, 0, None, value) for value in encoded.values]
         offsets = await owned.producer.commit((), parts)
-        return Committed(record, offsets[0], offsets[-1], encoded.digest)
+        return Committed(record, offsets[0], offsets[-1], encoded.digest, encoded.sealed)
 
     async def states(self, owned: Owned, *borrowers: str) -> list[bytes | None]:
         loaded = await self.store.load(owned.claim.last, owned.claim.last, borrowers, None, 10)
@@ -285,7 +286,7 @@ async def test_an_input_that_is_shorter_than_it_was_stops_the_worker(owners: Own
 async def test_a_commit_log_that_is_shorter_than_it_was_stops_the_worker(owners: Owners) -> None:
     owned = await owners.take()
     fence = owned.claim.last
-    await owners.store.apply(fence, fence, Change(to_applied=10_000, read_from=9_999))
+    await owners.store.apply(fence, fence, change(to_applied=10_000, read_from=9_999))
     with pytest.raises(
         TakeoverError, match=r"the store is at commit 10000, beyond our claim at .*: the commit log has lost"
     ):

@@ -6,6 +6,7 @@ from aiokafka import TopicPartition
 
 from schemas.topics import COMMITS, DLQ_SUFFIX
 from streams.engine.order import LogRecord
+from streams.store.seal import unseal
 from streams.worker.commitlog import CommitLogError, Committed, Reader
 from tests.sim.broker import Broker
 from tests.sim.engine import OUTPUT, Oracle
@@ -108,7 +109,7 @@ def _check_store(server: Server, log: list[Committed], oracle: Oracle) -> list[s
     states: dict[str, bytes] = {}
     wakes: dict[str, int] = {}
     for entry in log:
-        states |= entry.record.changed
+        states |= entry.sealed.states
         for name, wake_ms in entry.record.wakes.items():
             if wake_ms is None:
                 wakes.pop(name, None)
@@ -117,11 +118,13 @@ def _check_store(server: Server, log: list[Committed], oracle: Oracle) -> list[s
     held = server.held
     if held._states != states or held._moments != wakes:
         wrong.append(f"task {server.partition}: the store is not what the log says")
-    if states != {name: known.pack() for name, known in oracle.known.items()}:
+    if {name: unseal(name, state) for name, state in states.items()} != {
+        name: known.pack() for name, known in oracle.known.items()
+    }:
         wrong.append(f"task {server.partition}: states differ from a fold of the same order")
     if wakes != {name: known.wake_ms for name, known in oracle.known.items() if known.wake_ms is not None}:
         wrong.append(f"task {server.partition}: wake-ups differ from a fold of the same order")
-    blobs = [entry.record.task for entry in log if entry.record.task is not None]
+    blobs = [entry.sealed.task for entry in log if entry.sealed.task is not None]
     if held._task != (blobs[-1] if blobs else None):
         wrong.append(f"task {server.partition}: the task's state is not that of its last commit")
     return wrong

@@ -20,6 +20,7 @@ from schemas.topics import COMMITS
 from streams.engine.order import LogRecord
 from streams.engine.state import unpack_task
 from streams.store.contract import Fenced
+from streams.store.seal import unseal
 from streams.worker import takeover, task
 from streams.worker.assignor import share_out
 from streams.worker.commitlog import CommitLogError, Committed, Reader, encode
@@ -456,7 +457,7 @@ class World:
             last = self._follow(partition)
             if last is None or server.held._meta.applied != last.last:
                 return False
-            if server.held._task is not None and unpack_task(server.held._task).sweep is not None:
+            if server.held._task is not None and unpack_task(unseal("", server.held._task)).sweep is not None:
                 return False
             positions = last.record.positions
             for topic in TOPICS:

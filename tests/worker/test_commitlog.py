@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.store.contract import Change
 from streams.worker import commitlog
 from streams.worker.commitlog import ORIGIN, CommitLogError, CommitRecord, Committed, Encoded, Reader, Roll, encode
+from tests.store.changes import change
 
 OVERHEAD = 100
 
@@ -65,12 +65,19 @@ def test_a_record_comes_back_from_its_parts(record: CommitRecord, room: int, pre
     encoded = encode(record, previous, OVERHEAD + room)
     assert all(len(value) <= OVERHEAD + room for value in encoded.values)
     committed = read(Reader(2), encoded, at=40)
-    assert committed == Committed(record, 40, 39 + len(encoded.values), encoded.digest)
+    assert committed == Committed(record, 40, 39 + len(encoded.values), encoded.digest, encoded.sealed)
     states = {name: state for name, (state, _) in record.carried.items()} | record.changed
     moments = {name: moment for name, (_, moment) in record.carried.items()} | record.wakes
     failures = record.carried_failures + record.failures
-    assert committed.change == Change(
-        committed.last, 40, states, moments, record.task, failures, record.failures_from, record.erased
+    assert committed.change == change(
+        committed.last,
+        40,
+        states,
+        moments,
+        record.task,
+        failures=failures,
+        failures_from=record.failures_from,
+        erased=record.erased,
     )
 
 
@@ -177,7 +184,7 @@ def test_what_is_no_commit_record_is_named_so(value: bytes | None) -> None:
 def test_a_newer_version_asks_for_an_upgrade() -> None:
     (value,) = encode(CommitRecord("claim", 0, "log")).values
     newer = value[:4] + bytes([value[4] + 1]) + value[5:]
-    with pytest.raises(CommitLogError, match="written in version 2, this program reads up to 1: upgrade it"):
+    with pytest.raises(CommitLogError, match="written in version 3, this program reads up to 2: upgrade it"):
         Reader(0).feed(0, newer)
 
 
