@@ -27,15 +27,13 @@ from streams.store.contract import Corrupted, Stale, Store, Unavailable
 from streams.worker.commitlog import CommitRecord, Committed, Position, encode
 from streams.worker.deadletter import dead_letter_message
 from streams.worker.observer import Observer, Stage
+from streams.worker.pace import Pace
 from streams.worker.producer import Ambiguous, Message, Refused
 from streams.worker.refusals import PoisonLimit, counted
 from streams.worker.roll import carried_on
 from streams.worker.takeover import Owned
 from streams.worker.transport import Fetched
 
-FOLD_MOST_S = 1.0
-FOLD_LEAST_S = 0.4
-_LIMIT_LEAST = 100
 _BUFFER_BYTES = 8 * 1024 * 1024
 _REFUSALS_MOST = 5
 _PAUSE_LEAST_S = 0.1
@@ -121,6 +119,11 @@ class _Source:
     def read_to_end(self) -> bool:
         return self.end is not None and self.position >= self.end
 
+    @property
+    def unread(self) -> int:
+        """How many offsets there are known to be that have not been handed over."""
+        return max(0, max(self.end or 0, self.asked_end) - self.position)
+
 
 class Task:
     """The chunk cycle of one partition, from its take-over until it is stopped.
@@ -157,7 +160,7 @@ class Task:
         self._topics = tuple(topics)
         self._take = take
         self._failed = failed
-        self._limit = max(_LIMIT_LEAST, limits.records // 4)
+        self._pace = Pace(limits.records)
         self._changed = asyncio.Event()
         self._stopping = False
         self._anew = False
@@ -222,10 +225,7 @@ class Task:
         """Whether there is anything to do that is known of: a take-over, records, or a topic not read to its end."""
         if not self.ready or self._front or self._state.sweep is not None:
             return True
-        return any(
-            self._merge.buffered(topic) or max(source.end or 0, source.asked_end) > source.position
-            for topic, source in self._sources.items()
-        )
+        return any(self._merge.buffered(topic) or source.unread for topic, source in self._sources.items())
 
     @property
     def positions(self) -> dict[TP, int]:
@@ -345,19 +345,25 @@ class Task:
     def _worth_waiting(self, waiting: int, since: float) -> float | None:
         """For how long a chunk may still fill; None: take it now."""
         sources = self._sources.values()
-        if waiting >= self._limit or any(source.shut for source in sources) or all(s.read_to_end for s in sources):
+        if any(source.shut for source in sources) or all(source.read_to_end for source in sources):
+            return None
+        if waiting >= self._most_records():
             return None
         left = since + self._limits.fill_s - self._monotonic_s()
         return left if left > 0 else None
 
     def _taken(self) -> list[Ordered]:
         ended = [topic for topic, source in self._sources.items() if source.read_to_end]
-        chunk = self._merge.take(ended, self._limit)
+        chunk = self._merge.take(ended, self._most_records())
         for _, topic, _, record in chunk:
             self._sources[topic].waiting_bytes -= len(record.value or b"")
         for topic, source in self._sources.items():
             self._throttle(topic, source)
         return chunk
+
+    def _most_records(self) -> int:
+        waiting = sum(self._merge.buffered(topic) + source.unread for topic, source in self._sources.items())
+        return self._pace.records(waiting)
 
     def _throttle(self, topic: str, source: _Source) -> None:
         """Shut a topic whose buffer is full, open it at half. The topic that a merge waits for is empty, hence open."""
@@ -397,7 +403,7 @@ class Task:
         with self._timed("fold"):
             began = self._monotonic_s()
             folded = self._engine.fold(self._state, chunk, loaded.blobs, loaded.due, self._cases, loaded.failures)
-            self._adapt(self._monotonic_s() - began, folded.taken)
+            self._pace.note(folded.taken, self._monotonic_s() - began)
         refused = counted(self._committed.record.refused, chunk, folded, self._limits.poison, self.partition)
         positions = self._positions_after(chunk, folded.taken)
         carried = carried_on(self.partition, self._committed, rolled, folded, loaded.blobs)
@@ -460,17 +466,6 @@ class Task:
             if topic not in unread and not self._merge.buffered(topic):
                 positions[topic] = (source.position, positions[topic][1])
         return positions
-
-    def _adapt(self, fold_s: float, taken: int) -> None:
-        """Let a chunk hold what folds in FOLD_LEAST_S to FOLD_MOST_S.
-
-        Longer ones delay the other tasks; in shorter ones fewer borrowers come back, so that each state is packed,
-        logged and stored for fewer of its events.
-        """
-        if fold_s > FOLD_MOST_S:
-            self._limit = max(_LIMIT_LEAST, int(self._limit * FOLD_MOST_S / fold_s))
-        elif fold_s < FOLD_LEAST_S and taken >= self._limit:
-            self._limit = min(self._limits.records, self._limit * 2)
 
     def _done(self, folded: Folded) -> None:
         self.progress_s = self._monotonic_s()

@@ -23,7 +23,7 @@ from aiokafka.protocol.transaction import EndTxnRequest
 
 from streams.store import redis_store
 from streams.store.redis_store import RedisStore
-from streams.worker import task
+from streams.worker import pace
 from streams.worker.clock import Clock
 from streams.worker.producer import Transactions
 from streams.worker.takeover import CommitLog, Takeover
@@ -232,7 +232,7 @@ def install(environment: dict[str, str]) -> None:
     plan = msgspec.json.decode(environment.get("FAULTS_PLAN", "[]"), type=list[Point])
     # Small, so that a small recording makes many chunks, and each of them several parts.
     redis_store.PART_STATES = 3
-    task._LIMIT_LEAST = 40
+    pace.RECORDS_LEAST = 40
     folder = Path(environment["FAULTS_FOLDER"])
     if (folder / "wall").exists():
         wall = folder / "wall"

@@ -107,7 +107,7 @@ async def test_a_rebuild_refuses_a_worker_and_survives_being_cut_off(
 
 
 def unsealed(settings: Settings) -> list[bytes]:
-    return [unseal(key.decode().rpartition(":b:")[2], state) for key, state in stored(settings).items()]
+    return [unseal(key.rpartition(":b:")[2], state) for key, state in stored(settings).items()]
 
 
 def command(*arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -10,8 +10,9 @@ from faust.types import TP
 from streams.engine.chunk import Folded, Sweep, TaskState
 from streams.engine.order import Ordered
 from streams.store.contract import Corrupted
+from streams.worker.pace import FOLD_MOST_S
 from streams.worker.producer import Ambiguous, Refused
-from streams.worker.task import FOLD_MOST_S, Refusing
+from streams.worker.task import Refusing
 from streams.worker.transport import Fetched
 from tests.worker.bench import PARTITION, Bench
 from tests.worker.echo import Echo
