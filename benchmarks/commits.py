@@ -1,15 +1,18 @@
 """From when to when how many events were committed, as the commit logs tell."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.window import Sample, Window, steady
 from schemas.topics import COMMITS, CONTROL
 from streams.worker.commitlog import Reader
+
+_FROM_START: Final[Mapping[int, int]] = MappingProxyType({})
 
 
 class Commit(NamedTuple):
@@ -39,9 +42,33 @@ def window_of(commits: Iterable[Commit]) -> tuple[Window, int]:
     return window, sum(window.from_s < commit.at_ms / 1000 for commit in best)
 
 
-def read_commits(bootstrap: str, partitions: int) -> Iterator[Commit]:
-    """Every commit of every task, task by task; reading them checks that they follow each other."""
-    consumer = Consumer(
+def read_commits(bootstrap: str, partitions: int, first: Mapping[int, int] = _FROM_START) -> Iterator[Commit]:
+    """Every commit of every task, task by task; reading them checks that they follow each other.
+
+    Args:
+        first: by partition the offset to read from; not named: the start. No task may have events committed before it.
+    """
+    consumer = _consumer(bootstrap)
+    try:
+        for partition in range(partitions):
+            consumer.assign([TopicPartition(COMMITS, partition, first.get(partition, 0))])
+            yield from _commits_of(consumer, partition)
+    finally:
+        consumer.close()
+
+
+def log_ends(bootstrap: str, partitions: int) -> dict[int, int]:
+    """Where each commit log ends now, while nobody writes it."""
+    consumer = _consumer(bootstrap)
+    try:
+        ends = (consumer.get_watermark_offsets(TopicPartition(COMMITS, number)) for number in range(partitions))
+        return {number: int(end) for number, (_, end) in enumerate(ends)}
+    finally:
+        consumer.close()
+
+
+def _consumer(bootstrap: str) -> Consumer:
+    return Consumer(
         {
             "bootstrap.servers": bootstrap,
             "group.id": "benchmark",
@@ -50,12 +77,6 @@ def read_commits(bootstrap: str, partitions: int) -> Iterator[Commit]:
             "enable.partition.eof": True,
         }
     )
-    try:
-        for partition in range(partitions):
-            consumer.assign([TopicPartition(COMMITS, partition, 0)])
-            yield from _commits_of(consumer, partition)
-    finally:
-        consumer.close()
 
 
 def _commits_of(consumer: Consumer, partition: int) -> Iterator[Commit]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import quantiles
+from types import MappingProxyType
 from typing import Final, NamedTuple, Self
 
 import msgspec
@@ -24,7 +25,7 @@ from streams.engine.order import LogRecord
 from streams.replay.produce import SLICE_RECORDS, TopicSink, in_order
 from streams.replay.progress import progress
 from streams.replay.recording import Recording
-from streams.worker.commitlog import Reader
+from streams.worker.commitlog import CommitRecord, Reader
 from tests.parts import wait_until
 
 IDLE: Final = "idle"
@@ -34,6 +35,8 @@ _SLICE_S: Final = 0.01
 _CATCH_UP_S: Final = 600.0
 _IDLE_TARGETS_MS: Final = (60.0, 200.0)
 _HALF_TARGETS_MS: Final = (None, 500.0)
+
+_FROM_START: Final[Mapping[int, int]] = MappingProxyType({})
 
 Place = tuple[str, int]
 """(topic, partition)."""
@@ -74,7 +77,7 @@ async def _measure(
     sink = TopicSink(service.settings())
     await sink.start()
     try:
-        sent = _Sent()
+        sent = Sent()
         logins: list[LogRecord] = []
         while slice_ := list(itertools.islice(before, SLICE_RECORDS)):
             await sink.send(slice_)
@@ -101,7 +104,7 @@ def _again(logins: list[LogRecord], number: int) -> LogRecord:
     return known._replace(value=msgspec.json.encode(event), timestamp=logins[-1].timestamp)
 
 
-async def _alone(sink: TopicSink, tail: "Tail", sent: "_Sent", record: LogRecord) -> float:
+async def _alone(sink: TopicSink, tail: "Tail", sent: "Sent", record: LogRecord) -> float:
     """Send one event while nothing else happens; returns the seconds until its commit was read."""
     sent_s = time.monotonic()
     await sink.send([record])
@@ -112,7 +115,7 @@ async def _alone(sink: TopicSink, tail: "Tail", sent: "_Sent", record: LogRecord
 
 
 async def _under_load(
-    sink: TopicSink, tail: "Tail", sent: "_Sent", records: Iterator[LogRecord], load: Load
+    sink: TopicSink, tail: "Tail", sent: "Sent", records: Iterator[LogRecord], load: Load
 ) -> list[float]:
     """Send at a rate; returns each event's seconds from when it was due, so that a late sender does not hide a wait."""
     waiting = list(itertools.islice(records, int(load.events_per_s * load.seconds)))
@@ -136,7 +139,7 @@ def _summed_up(seconds: list[float], events_per_s: float, targets_ms: tuple[floa
     return Latency(len(seconds), round(events_per_s, 1), p50_ms, p99_ms, highest_ms, *targets_ms)
 
 
-class _Sent:
+class Sent:
     """What has been sent: where each topic-partition ends, and when each of its records was due."""
 
     def __init__(self) -> None:
@@ -151,10 +154,15 @@ class _Sent:
 
 
 class Tail:
-    """Reads the commit log as it grows, in a thread. `at_s` is when the last commit came (`time.monotonic`)."""
+    """Reads the commit log as it grows, in a thread. `at_s` is when the last commit came (`time.monotonic`).
 
-    def __init__(self, bootstrap: str) -> None:
+    Args:
+        first: by partition the offset to read from; not named: the start.
+    """
+
+    def __init__(self, bootstrap: str, first: Mapping[int, int] = _FROM_START) -> None:
         self.at_s = 0.0
+        self._first = first
         self._reached: dict[Place, list[tuple[float, int]]] = {}
         self._ended = threading.Event()
         self._consumer = Consumer(
@@ -169,7 +177,9 @@ class Tail:
         self._thread = threading.Thread(target=self._read, name="tail", daemon=True)
 
     def __enter__(self) -> Self:
-        self._consumer.assign([TopicPartition(COMMITS, partition, 0) for partition in range(PARTITIONS)])
+        self._consumer.assign(
+            [TopicPartition(COMMITS, number, self._first.get(number, 0)) for number in range(PARTITIONS)]
+        )
         self._thread.start()
         return self
 
@@ -189,7 +199,11 @@ class Tail:
             if committed is not None:
                 for topic, (position, _) in committed.record.positions.items():
                     self._reached.setdefault((topic, message.partition()), []).append((at_s, position))
+                self.note(message.partition(), at_s, committed.record)
                 self.at_s = at_s
+
+    def note(self, partition: int, at_s: float, record: CommitRecord) -> None:
+        """Called in the thread, for whoever wants to know more of a commit."""
 
     def wait_for(self, ends: Mapping[Place, int]) -> None:
         """Wait until everything before `ends` is committed."""

@@ -131,13 +131,18 @@ def result_of(
     rates = [{run.contestant: run.events_per_s for run in runs} for runs in rounds]
     return Result(
         machine,
-        {"python": platform.python_version(), **{name: version(name) for name in _DISTRIBUTIONS}, **servers},
+        versions(servers),
         dict(configuration),
         [list(runs) for runs in rounds],
         {name: _spread([rate[name] for rate in rates], 0) for name in rates[0]},
         {name: _spread([rate[over] / rate[under] for rate in rates], 3) for name, (over, under) in ratios.items()},
         dict(targets),
     )
+
+
+def versions(servers: Mapping[str, str]) -> dict[str, str]:
+    """What ran: Python, its packages, and `servers`."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _DISTRIBUTIONS}, **servers}
 
 
 def _spread(values: Sequence[float], digits: int) -> Spread:
@@ -158,7 +163,7 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-def write(result: Result, path: Path) -> None:
+def write(result: Struct, path: Path) -> None:
     """Write the result file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")

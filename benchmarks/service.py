@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.recordings import PARTITIONS
-from schemas.topics import COMMITS, DLQS, OUTPUTS, PORTFOLIO_INPUT
+from schemas.topics import COMMITS, DLQS, OUTPUTS, PORTFOLIO_INPUT, TOPICS
 from streams.config import PREFIX, Settings, load_settings
 from streams.replay.produce import produce
 from streams.replay.recording import Recording
@@ -70,6 +70,12 @@ class Service:
         self._delete({COMMITS, PORTFOLIO_INPUT, *OUTPUTS, *DLQS})
         self.create_topics()
 
+    def renew(self) -> None:
+        """Begin anew: an empty Redis, and topics that hold nothing, the inputs neither."""
+        self.store.flush()
+        self._delete(set(TOPICS) & self.node.topics())
+        self.create_topics()
+
     def create_topics(self) -> None:
         """Create the topics of the service."""
 
@@ -93,6 +99,8 @@ class Service:
             self._delete({output, *(topic for topic in self.node.topics() if topic.startswith(name))})
 
     def _delete(self, gone: set[str]) -> None:
+        if not gone:
+            return
         admin = AdminClient({"bootstrap.servers": self.node.bootstrap})
         for answer in admin.delete_topics(list(gone), operation_timeout=30).values():
             answer.result()

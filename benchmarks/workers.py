@@ -1,11 +1,11 @@
 """One run of `duewatch worker`, by one process or several, measured by its commit log."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, get_args
 
-from benchmarks.commits import read_commits, window_of
+from benchmarks.commits import log_ends, read_commits, window_of
 from benchmarks.recordings import PARTITIONS
 from benchmarks.result import OWN, Run, run_of
 from benchmarks.service import Service, WorkerProcess
@@ -22,7 +22,7 @@ _STUCK_S: Final = 120.0
 def run_workers(
     service: Service, count: int, records: int, chosen: Mapping[str, str], tree: Path | None, place: tuple[str, int]
 ) -> Run:
-    """Let workers do all `records` of the topics.
+    """Let workers do all `records` of the topics; no event may have been committed before.
 
     Args:
         chosen: settings that differ from the defaults, by name.
@@ -30,6 +30,7 @@ def run_workers(
         place: contestant and round.
     """
     contestant, number = place
+    first = log_ends(service.node.bootstrap, PARTITIONS)
     with service.workers(count, chosen, tree) as workers:
         usage = Usage({OWN: [worker.pid for worker in workers], **service.pids})
         with progress(f"round {number + 1}, {contestant.replace('_', ' ')}", records) as advance:
@@ -38,7 +39,7 @@ def run_workers(
                 advance(reached - done)
                 done = reached
         figures = [worker.figures() for worker in workers]
-    window, commits = window_of(read_commits(service.node.bootstrap, PARTITIONS))
+    window, commits = window_of(read_commits(service.node.bootstrap, PARTITIONS, first))
     return run_of(
         place,
         window,
@@ -66,6 +67,31 @@ def _until_done(workers: Sequence[WorkerProcess], usage: Usage, records: int) ->
         elif now_s - moved_s > _STUCK_S:
             raise BrokenPart(f"{reached} of {records} records were folded, then none for {_STUCK_S:g} s")
         yield reached
+
+
+def owned_at_s(workers: Sequence[WorkerProcess], moved: Callable[[], int]) -> float:
+    """Wait until every task is taken over and each worker has one; when that was, in epoch seconds.
+
+    Args:
+        moved: a figure that changes while a take-over gets on.
+
+    Raises:
+        BrokenPart: a worker has ended, or nothing gets on.
+    """
+    last, moved_s = moved(), time.monotonic()
+    while True:
+        figures = [worker.figures() for worker in workers if worker.pid]
+        owned = [_total([found], "duewatch_task_owned") for found in figures]
+        if all(owned) and sum(owned) == PARTITIONS:
+            # Of a task that has committed nothing since, it is the end of its take-over.
+            taken = "duewatch_last_commit_timestamp_seconds"
+            return max(value for found in figures for (name, _), value in found.items() if name == taken)
+        reached, now_s = moved(), time.monotonic()
+        if reached != last:
+            last, moved_s = reached, now_s
+        elif now_s - moved_s > _STUCK_S:
+            raise BrokenPart(f"{sum(owned)} of {PARTITIONS} tasks are taken over, and nothing moves for {_STUCK_S:g} s")
+        time.sleep(_SAMPLE_S)
 
 
 def _total(figures: Sequence[Mapping[tuple[str, str], float]], name: str) -> int:
