@@ -1,4 +1,8 @@
-"""`python -m benchmarks`: the service, its peers and its floor. `python -m benchmarks fold`: the engine alone."""
+"""`python -m benchmarks`: the service, its peers and its floor. `python -m benchmarks fold`: the engine alone.
+
+`python -m benchmarks growth`: the service over the number of borrowers. `python -m benchmarks sweep`: one tick that
+wakes many of them.
+"""
 
 import cProfile
 import logging
@@ -11,12 +15,13 @@ import typer
 from msgspec.structs import replace
 from rich.console import Console
 
-from benchmarks.recordings import recording_of
+from benchmarks.recordings import PARTITIONS, recording_of
 from benchmarks.result import LATEST, Result, show, show_latency, write
 from streams.replay.progress import progress
 from tests.parts import BrokenPart, MissingPart
 
 if TYPE_CHECKING:
+    from benchmarks.growth import Asked
     from benchmarks.latency import Load
 
 _INTERRUPTED = 130
@@ -24,6 +29,9 @@ _WHOLE = (1_150_000, 50_000, 3)
 _SHORT = (60_000, 3_000, 1)
 _LONGEST_S = 60.0
 _LONGEST_SHORT_S = 8.0
+_GROWN_SHORT = (2_000,)
+_TEMPLATES_SHORT = (1_000, 40_000)
+_TYPICAL_SHORT, _EVENTS_SHORT, _WAKES_SHORT = 500, 5_000, 300
 _ALONE, _LOAD_S = 300, 20.0
 _ALONE_SHORT, _LOAD_SHORT_S = 60, 3.0
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -37,6 +45,7 @@ _Seed = Annotated[int, typer.Option(help="Of the simulated recording.")]
 _Chosen = Annotated[
     list[str] | None, typer.Option("--set", help="A setting of the workers, NAME=VALUE; may be repeated.")
 ]
+_SmallPopulation = Annotated[bool, typer.Option("--short", help="A few thousand borrowers.")]
 _Interpreted = Annotated[bool, typer.Option("--interpreted", help="Do not compile the engine.")]
 
 
@@ -112,6 +121,88 @@ def fold(
             profiler.dump_stats(profile_out)
         folding.show_profile(profiler)
     _finish(result, out)
+
+
+@app.command()
+def growth(
+    short: _SmallPopulation = False,
+    borrowers: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="A size; may be repeated.  [default: 10,000, 50,000, 100,000, 1,000,000, 5,000,000]"),
+    ] = None,
+    workers: Annotated[
+        list[int] | None, typer.Option(min=1, max=PARTITIONS, help="How many; may be repeated.  [default: 1]")
+    ] = None,
+    events: Annotated[int | None, typer.Option(min=1_000, help="About how many.  [default: 200,000]")] = None,
+    typical: Annotated[
+        int | None, typer.Option(min=0, help="Typical borrowers, for their bytes; 0: none.  [default: 50,000]")
+    ] = None,
+    add: Annotated[bool, typer.Option("--add", help="Keep what the result file holds of other sizes.")] = False,
+    doc: Annotated[
+        bool, typer.Option("--doc", help="Measure nothing: write the figures there are into docs/growth.md.")
+    ] = False,
+    seed: _Seed = 1,
+    chosen: _Chosen = None,
+    interpreted: _Interpreted = False,
+    out: Annotated[Path | None, typer.Option(help="The result file.  [default: results/growth.json]")] = None,
+) -> None:
+    """Rebuild, take-over, memory and events per second over the number of borrowers, on real Kafka and Redis."""
+    from benchmarks import growth as growing
+    from benchmarks import growth_page
+
+    console = Console()
+    if doc:
+        growth_page.update()
+        return
+    if typical is None:
+        typical = _TYPICAL_SHORT if short else growing.TYPICAL
+    file = growing.GROWTH if out is None else out
+    result = growing.grow(
+        _asked(short, events, seed, chosen, interpreted),
+        borrowers or (_GROWN_SHORT if short else growing.SIZES),
+        workers or [1],
+        typical,
+        file,
+        add=add,
+    )
+    growing.show_growth(result, console)
+    console.print(f"\nwritten to {file}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def sweep(
+    short: _SmallPopulation = False,
+    wakes: Annotated[int | None, typer.Option(min=1, help="About how many are due.  [default: 200,000]")] = None,
+    rate: Annotated[float, typer.Option(min=1, help="Logins a second meanwhile.")] = 500.0,
+    workers: Annotated[int, typer.Option(min=1, max=PARTITIONS, help="How many.")] = 2,
+    seed: _Seed = 1,
+    chosen: _Chosen = None,
+    interpreted: _Interpreted = False,
+    out: Annotated[Path | None, typer.Option(help="The result file.  [default: results/sweep.json]")] = None,
+) -> None:
+    """One tick that wakes very many borrowers while events come in, on real Kafka and Redis."""
+    from benchmarks import sweep as sweeping
+
+    asked = _asked(short, None, seed, chosen, interpreted)
+    wanted = sweeping.Wanted(wakes or (_WAKES_SHORT if short else sweeping.WAKES), rate, workers)
+    file = sweeping.SWEEP if out is None else out
+    found = sweeping.sweep(asked, wanted)
+    write(found, file)
+    console = Console()
+    sweeping.show_sweep(found, console)
+    console.print(f"\nwritten to {file}", highlight=False, soft_wrap=True)
+
+
+def _asked(short: bool, events: int | None, seed: int, chosen: Sequence[str] | None, interpreted: bool) -> "Asked":
+    from benchmarks import growth as growing
+
+    return growing.Asked(
+        seed,
+        _TEMPLATES_SHORT if short else growing.TEMPLATES,
+        events or (_EVENTS_SHORT if short else growing.EVENTS),
+        _settings(chosen or ()),
+        None if interpreted else _compiled(seed),
+    )
 
 
 def _compiled(seed: int) -> Path:
