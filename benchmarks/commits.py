@@ -3,16 +3,12 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
-from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from confluent_kafka import Consumer, TopicPartition
-
+from benchmarks.committed import committed_of
 from benchmarks.window import Sample, Window, steady
 from schemas.topics import COMMITS, CONTROL
 from streams.worker.commitlog import Reader
-
-_FROM_START: Final[Mapping[int, int]] = MappingProxyType({})
 
 
 class Commit(NamedTuple):
@@ -42,53 +38,19 @@ def window_of(commits: Iterable[Commit]) -> tuple[Window, int]:
     return window, sum(window.from_s < commit.at_ms / 1000 for commit in best)
 
 
-def read_commits(bootstrap: str, partitions: int, first: Mapping[int, int] = _FROM_START) -> Iterator[Commit]:
+def read_commits(bootstrap: str, partitions: int, first: Mapping[int, int] | None = None) -> Iterator[Commit]:
     """Every commit of every task, task by task; reading them checks that they follow each other.
 
     Args:
         first: by partition the offset to read from; not named: the start. No task may have events committed before it.
     """
-    consumer = _consumer(bootstrap)
-    try:
-        for partition in range(partitions):
-            consumer.assign([TopicPartition(COMMITS, partition, first.get(partition, 0))])
-            yield from _commits_of(consumer, partition)
-    finally:
-        consumer.close()
-
-
-def log_ends(bootstrap: str, partitions: int) -> dict[int, int]:
-    """Where each commit log ends now, while nobody writes it."""
-    consumer = _consumer(bootstrap)
-    try:
-        ends = (consumer.get_watermark_offsets(TopicPartition(COMMITS, number)) for number in range(partitions))
-        return {number: int(end) for number, (_, end) in enumerate(ends)}
-    finally:
-        consumer.close()
-
-
-def _consumer(bootstrap: str) -> Consumer:
-    return Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "benchmark",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-        }
-    )
-
-
-def _commits_of(consumer: Consumer, partition: int) -> Iterator[Commit]:
-    log = Reader(partition)
-    before = 0
-    while True:
-        for message in consumer.consume(100, 0.1):
-            if message.error() is not None:
-                return
-            committed = log.feed(message.offset(), message.value())
-            if committed is not None:
-                record = committed.record
-                reached = sum(offset for topic, (offset, _) in record.positions.items() if topic != CONTROL)
-                yield Commit(message.timestamp()[1], record.kind == "claim", reached - before)
-                before = reached
+    logs = {partition: Reader(partition) for partition in range(partitions)}
+    before = dict.fromkeys(range(partitions), 0)
+    for message in committed_of(bootstrap, COMMITS, partitions, first or {}):
+        partition = message.partition()
+        committed = logs[partition].feed(message.offset(), message.value())
+        if committed is not None:
+            record = committed.record
+            reached = sum(offset for topic, (offset, _) in record.positions.items() if topic != CONTROL)
+            yield Commit(message.timestamp()[1], record.kind == "claim", reached - before[partition])
+            before[partition] = reached

@@ -32,7 +32,7 @@ def trained() -> bytes:
             for chunk in chunks(recording, partition):
                 changed = [state for folded in task.fold(chunk) for state in folded.changed.values()]
                 samples += changed[::_SAMPLED]
-    return zstandard.train_dictionary(_BYTES, samples, threads=1).as_bytes()
+    return zstandard.train_dictionary(_BYTES, [*samples], threads=1).as_bytes()
 
 
 if __name__ == "__main__":

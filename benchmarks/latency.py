@@ -15,8 +15,9 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, Self
 
 import msgspec
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
 
+from benchmarks.committed import reader_of
 from benchmarks.recordings import PARTITIONS
 from benchmarks.result import Latency
 from benchmarks.service import Service, open_service
@@ -165,15 +166,7 @@ class Tail:
         self._first = first
         self._reached: dict[Place, list[tuple[float, int]]] = {}
         self._ended = threading.Event()
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap,
-                "group.id": "benchmark",
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "fetch.wait.max.ms": 500,
-            }
-        )
+        self._consumer = reader_of(bootstrap)
         self._thread = threading.Thread(target=self._read, name="tail", daemon=True)
 
     def __enter__(self) -> Self:

@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from confluent_kafka import Consumer, TopicPartition
 from msgspec import Struct
 
+from benchmarks.committed import committed_of
 from benchmarks.contestants import rule
 from benchmarks.contestants.events import decode
 from benchmarks.recordings import PARTITIONS
@@ -62,29 +62,4 @@ def digest_of(warnings: Iterable[bytes]) -> str:
 
 def read_warnings(bootstrap: str, topic: str) -> list[bytes]:
     """The committed values of a topic of warnings."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "benchmark",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-        }
-    )
-    found: list[bytes] = []
-    try:
-        for partition in range(PARTITIONS):
-            consumer.assign([TopicPartition(topic, partition, 0)])
-            found += _values(consumer)
-    finally:
-        consumer.close()
-    return found
-
-
-def _values(consumer: Consumer) -> list[bytes]:
-    found: list[bytes] = []
-    while True:
-        for message in consumer.consume(1_000, 0.1):
-            if message.error() is not None:
-                return found
-            found.append(message.value())
+    return [message.value() for message in committed_of(bootstrap, topic, PARTITIONS)]

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 from rich.console import Console
 
-from benchmarks.commits import log_ends
+from benchmarks.committed import ends_of
 from benchmarks.growth import APP_ID, Asked, owned_workers
 from benchmarks.latency import Sent, Tail, waits
 from benchmarks.population import Population, Snapshot, write_log
@@ -25,7 +25,7 @@ from benchmarks.result import Machine, this_machine, versions
 from benchmarks.service import Service, open_service
 from benchmarks.traffic import told_of
 from schemas.inbound import Tick
-from schemas.topics import CONTROL
+from schemas.topics import COMMITS, CONTROL
 from streams.engine.calendar import DAY_MS
 from streams.engine.order import LogRecord
 from streams.engine.state import unpack_task
@@ -112,7 +112,7 @@ class _Measured(NamedTuple):
 
 def _measured(service: Service, population: Population, rate: float, seed: int) -> _Measured:
     tick_ms = population.snapshot.clock_ms + DAY_MS
-    first = log_ends(service.node.bootstrap, PARTITIONS)
+    first = ends_of(service.node.bootstrap, COMMITS, PARTITIONS)
     with SweepTail(service.node.bootstrap, first, tick_ms) as tail, progress("sweeping", None):
         return asyncio.run(_drive(service, tail, logins(population, tick_ms, rate, seed), rate))
 

@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, get_args
 
-from benchmarks.commits import log_ends, read_commits, window_of
+from benchmarks.commits import read_commits, window_of
+from benchmarks.committed import ends_of
 from benchmarks.recordings import PARTITIONS
 from benchmarks.result import OWN, Run, run_of
 from benchmarks.service import Service, WorkerProcess
 from benchmarks.usage import Usage
+from schemas.topics import COMMITS
 from streams.replay.progress import progress
 from streams.worker.observer import Stage
 from tests.parts import BrokenPart
@@ -30,7 +32,7 @@ def run_workers(
         place: contestant and round.
     """
     contestant, number = place
-    first = log_ends(service.node.bootstrap, PARTITIONS)
+    first = ends_of(service.node.bootstrap, COMMITS, PARTITIONS)
     with service.workers(count, chosen, tree) as workers:
         usage = Usage({OWN: [worker.pid for worker in workers], **service.pids})
         with progress(f"round {number + 1}, {contestant.replace('_', ' ')}", records) as advance:
