@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from random import Random
 from typing import cast
+from zlib import crc32
 
 import pytest
 from redis.asyncio import Redis
@@ -10,7 +11,7 @@ from redis.exceptions import ResponseError
 
 from streams.config import load_settings
 from streams.store import redis_store
-from streams.store.contract import Corrupted, Fenced, Foreign, Stale, StoreError, Unavailable
+from streams.store.contract import OLDEST_SCHEMA, SCHEMA, Corrupted, Fenced, Foreign, Stale, StoreError, Unavailable
 from streams.store.redis_store import RedisSettings, RedisStore, check_settings, open_redis, problems, read_settings
 from tests.parts.redis import OwnRedis
 from tests.store.changes import change
@@ -97,10 +98,21 @@ async def test_tasks_do_not_see_each_other(store: RedisStore, redis: Redis, uniq
     assert (await store.load(10, 10, ["anna"], None, 1)).blobs == {"anna": b"a" * 50}
 
 
-async def test_another_layout_is_refused(store: RedisStore, redis: Redis, unique: str) -> None:
-    await redis.hset(f"{{{unique}:3}}:meta", "schema", "1")
-    with pytest.raises(Foreign, match="layout 1"):
+@pytest.mark.parametrize("schema", [OLDEST_SCHEMA - 1, SCHEMA + 1])
+async def test_another_layout_is_refused(store: RedisStore, redis: Redis, unique: str, schema: int) -> None:
+    await redis.hset(f"{{{unique}:3}}:meta", "schema", str(schema))
+    with pytest.raises(Foreign, match=f"layout {schema}"):
         await store.claim(20, LOG)
+
+
+async def test_what_the_layout_before_has_sealed_is_taken_over(store: RedisStore, redis: Redis, unique: str) -> None:
+    tag = f"{{{unique}:3}}"
+    content = b"\x95of before"
+    await redis.set(f"{tag}:b:anna", crc32(content, crc32(b"anna")).to_bytes(4, "little") + content)
+    await redis.hset(f"{tag}:meta", "schema", str(OLDEST_SCHEMA))
+    assert (await store.claim(20, LOG)).schema == SCHEMA
+    await store.apply(20, 10, change(20, 20))
+    assert (await store.load(20, 20, ["anna", "bert"], None, 1)).blobs == {"anna": content, "bert": b"b" * 50}
 
 
 class Cut:
