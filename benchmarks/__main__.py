@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _INTERRUPTED = 130
 _WHOLE = (1_150_000, 50_000, 3)
 _SHORT = (60_000, 3_000, 1)
+_SHORT_RESULTS = Path("build", "short")
 _LONGEST_S = 60.0
 _LONGEST_SHORT_S = 8.0
 _GROWN_SHORT = (2_000,)
@@ -156,7 +157,7 @@ def growth(
         return
     if typical is None:
         typical = _TYPICAL_SHORT if short else growing.TYPICAL
-    file = growing.GROWTH if out is None else out
+    file = out or (_SHORT_RESULTS / growing.GROWTH.name if short else growing.GROWTH)
     result = growing.grow(
         _asked(short, events, seed, chosen, interpreted),
         borrowers or (_GROWN_SHORT if short else growing.SIZES),
@@ -185,7 +186,7 @@ def sweep(
 
     asked = _asked(short, None, seed, chosen, interpreted)
     wanted = sweeping.Wanted(wakes or (_WAKES_SHORT if short else sweeping.WAKES), rate, workers)
-    file = sweeping.SWEEP if out is None else out
+    file = out or (_SHORT_RESULTS / sweeping.SWEEP.name if short else sweeping.SWEEP)
     found = sweeping.sweep(asked, wanted)
     write(found, file)
     console = Console()

@@ -48,6 +48,7 @@ def reader_of(bootstrap: str) -> Consumer:
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "auto.offset.reset": "error",
             "fetch.wait.max.ms": 500,
         }
     )

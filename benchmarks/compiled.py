@@ -38,8 +38,9 @@ def sources_digest() -> str:
     digest = hashlib.sha256(sys.version.encode())
     for package in ("hatch_build.py", "schemas", "streams"):
         path = _ROOT / package
-        for source in [path] if path.is_file() else sorted(path.rglob("*.py")):
-            digest.update(source.read_bytes())
+        for source in [path] if path.is_file() else sorted(path.rglob("*")):
+            if source.is_file() and "__pycache__" not in source.parts:
+                digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 
 

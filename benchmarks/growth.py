@@ -41,7 +41,7 @@ class Row(Struct, frozen=True):
 
     `rebuild_s` and `take_over_s` run from the start of the processes until the last task was taken over, with Redis
     empty and filled. `redis_bytes_per_borrower` is all that Redis' memory has grown by, `state_bytes` a packed state,
-    `log_bytes` what the commit log holds, each for one borrower on average. `waking` is how many of the borrowers have
+    `sealed_bytes` the same as it is kept, each for one borrower on average. `waking` is how many of the borrowers have
     a wake-up due in the stretch that `run` is of.
     """
 
@@ -51,7 +51,7 @@ class Row(Struct, frozen=True):
     take_over_s: float
     redis_bytes_per_borrower: float
     state_bytes: float
-    log_bytes: float
+    sealed_bytes: float
     waking: int
     run: Run
 
@@ -62,7 +62,7 @@ class Typical(Struct, frozen=True):
     borrowers: int
     bytes_per_typical_borrower: float
     state_bytes: float
-    log_bytes: float
+    sealed_bytes: float
 
 
 class Growth(Struct, frozen=True):
@@ -120,10 +120,14 @@ def grow(
 
     Raises:
         MissingPart: Kafka or Redis cannot be had here.
-        BrokenPart: a part, or a worker, did not do what it must.
+        BrokenPart: a part, or a worker, did not do what it must; or what is to be added to was measured otherwise.
     """
     machine = this_machine()
     before = read_growth(out) if add else None
+    if before is not None and before.configuration != asked.configuration:
+        raise BrokenPart(
+            f"{out} was measured with other settings ({before.configuration}): leave --add, or name another"
+        )
     snapshot = asked.snapshot()
     rows = {(row.borrowers, row.workers): row for row in ([] if before is None else before.rows)}
     found = None if before is None else before.typical
@@ -181,7 +185,7 @@ def _row(service: Service, population: Population, workers: int, asked: Asked) -
         round(take_over_s, 1),
         round(redis_bytes / size, 1),
         round(written.state_bytes / size, 1),
-        round(written.log_bytes / size, 1),
+        round(written.sealed_bytes / size, 1),
         population.waking_until(stretch.until_ms),
         run,
     )
@@ -191,7 +195,7 @@ def _typical(service: Service, population: Population, asked: Asked) -> Typical:
     size = population.size
     settings = {**asked.chosen, "app_id": APP_ID}
     written, redis_bytes, _ = _rebuilt(service, population, 1, settings, asked.tree)
-    each = (round(count / size, 1) for count in (redis_bytes, written.state_bytes, written.log_bytes))
+    each = (round(count / size, 1) for count in (redis_bytes, written.state_bytes, written.sealed_bytes))
     return Typical(size, *each)
 
 
@@ -249,7 +253,7 @@ _OF_SIZE: Final[tuple[tuple[str, Callable[[Row], str]], ...]] = (
     ("take-over s", lambda row: f"{row.take_over_s:,.1f}"),
     ("Redis B each", lambda row: f"{row.redis_bytes_per_borrower:,.0f}"),
     ("packed B", lambda row: f"{row.state_bytes:,.0f}"),
-    ("log B", lambda row: f"{row.log_bytes:,.0f}"),
+    ("sealed B", lambda row: f"{row.sealed_bytes:,.0f}"),
 )
 _OF_EVENTS: Final[tuple[tuple[str, Callable[[Row], str]], ...]] = (
     ("events/s", lambda row: f"{row.run.events_per_s:,.0f}"),
@@ -275,7 +279,7 @@ def show_growth(result: Growth, console: Console) -> None:
         one = result.typical
         console.print(
             f"a typical borrower: {one.bytes_per_typical_borrower:,.0f} bytes of Redis, {one.state_bytes:,.0f} packed, "
-            f"{one.log_bytes:,.0f} in the log ({one.borrowers:,} of them)",
+            f"{one.sealed_bytes:,.0f} sealed ({one.borrowers:,} of them)",
             highlight=False,
             soft_wrap=True,
         )

@@ -55,7 +55,7 @@ _COLUMNS: Final[tuple[tuple[str, Callable[[Row], str]], ...]] = (
     ("take-over, s", lambda row: f"{row.take_over_s:,.1f}"),
     ("Redis bytes each", lambda row: f"{row.redis_bytes_per_borrower:,.0f}"),
     ("packed state, bytes", lambda row: f"{row.state_bytes:,.0f}"),
-    ("log bytes each", lambda row: f"{row.log_bytes:,.0f}"),
+    ("sealed state, bytes", lambda row: f"{row.sealed_bytes:,.0f}"),
     ("events/s", lambda row: f"{row.run.events_per_s:,.0f}"),
     ("CPU, us/event", lambda row: f"{row.run.cpu_us_per_event[OWN]:,.1f}"),
     ("Redis CPU, us/event", lambda row: _redis_us(row)),
@@ -95,7 +95,7 @@ def _ran_on(machine: Machine) -> str:
 def _typical(one: Typical) -> str:
     return (
         f"A typical borrower: **{one.bytes_per_typical_borrower:,.0f} bytes** of Redis, {one.state_bytes:,.0f} packed, "
-        f"{one.log_bytes:,.0f} in the log ({one.borrowers:,} of them)."
+        f"{one.sealed_bytes:,.0f} sealed ({one.borrowers:,} of them)."
     )
 
 

@@ -30,7 +30,7 @@ from streams.policy.loader import load
 from streams.replay.cycle import LocalTask, chunks
 from streams.replay.progress import Advance
 from streams.replay.recording import Recording
-from streams.worker.commitlog import ORIGIN, CommitRecord, Roll, encode
+from streams.worker.commitlog import ORIGIN, CommitRecord, Encoded, Roll, encode
 from tests.parts import BrokenPart
 
 RECORD_STATES: Final = 2_000
@@ -281,19 +281,19 @@ def _add(total: TaskState, one: TaskState, times: int) -> None:
 
 
 class Written(NamedTuple):
-    """What a population's commit logs hold: bytes of all packed states, and of the log as the broker has it."""
+    """What a population's commit logs hold: bytes of all packed states, and of the same sealed, as they are kept."""
 
     state_bytes: int
-    log_bytes: int
+    sealed_bytes: int
 
 
-def values_of(records: Iterator[CommitRecord]) -> Iterator[tuple[CommitRecord, list[bytes]]]:
-    """Each record with its values for the commit log, one after the other in the chain."""
+def encoded_of(records: Iterator[CommitRecord]) -> Iterator[tuple[CommitRecord, Encoded]]:
+    """Each record as the commit log has it, one after the other in the chain."""
     digest = ORIGIN
     for record in records:
         encoded = encode(record, digest)
         digest = encoded.digest
-        yield record, encoded.values
+        yield record, encoded
 
 
 def write_log(bootstrap: str, population: Population, advance: Advance) -> Written:
@@ -318,17 +318,17 @@ def write_log(bootstrap: str, population: Population, advance: Advance) -> Writt
             "log_level": 3,
         }
     )
-    state_bytes = log_bytes = 0
+    state_bytes = sealed_bytes = 0
     for partition in range(PARTITIONS):
-        for record, values in values_of(population.commits(partition)):
-            for value in values:
+        for record, encoded in encoded_of(population.commits(partition)):
+            for value in encoded.values:
                 producer.produce(COMMITS, value, partition=partition, on_delivery=told)
-                log_bytes += len(value)
             while len(producer) > _WAITING_PARTS:
                 producer.poll(0.1)
             state_bytes += sum(map(len, record.changed.values()))
+            sealed_bytes += sum(map(len, encoded.sealed.states.values()))
             advance(len(record.changed))
     left = producer.flush(_END_S)
     if refused or left:
         raise BrokenPart(f"the broker did not take the commit log: {refused[0] if refused else f'{left} parts wait'}")
-    return Written(state_bytes, log_bytes)
+    return Written(state_bytes, sealed_bytes)

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import growth_page, recordings
 from benchmarks.growth import GROWTH, Asked, Growth, Row, Typical, grow, read_growth
-from benchmarks.population import RECORD_STATES, Population, Snapshot, snapshot_of, values_of
+from benchmarks.population import RECORD_STATES, Population, Snapshot, encoded_of, snapshot_of
 from benchmarks.recordings import PARTITIONS
 from benchmarks.result import Run, this_machine
 from benchmarks.sweep import SWEEP, Swept, Wanted, size_for, sweep
@@ -41,7 +41,7 @@ def population(snapshot: Snapshot) -> Population:
 
 def _read(population: Population, partition: int) -> list[Committed]:
     """The log of a task as its reader finds it."""
-    values = [value for _, values in values_of(population.commits(partition)) for value in values]
+    values = [value for _, encoded in encoded_of(population.commits(partition)) for value in encoded.values]
     log = Reader(partition)
     fed = (log.feed(offset, value) for offset, value in enumerate(values))
     return [committed for committed in fed if committed is not None]
@@ -61,7 +61,7 @@ def test_a_population_stands_in_its_log_each_clone_once_where_it_belongs(populat
 
 
 def test_a_record_holds_a_bounded_number_of_states(snapshot: Snapshot) -> None:
-    records = [record for record, _ in values_of(Population(snapshot, 10 * RECORD_STATES).commits(0))]
+    records = [record for record, _ in encoded_of(Population(snapshot, 10 * RECORD_STATES).commits(0))]
     sizes = [len(record.changed) for record in records[1:-1]]
     assert len(sizes) > 1
     assert set(sizes[:-1]) == {RECORD_STATES}

@@ -24,7 +24,7 @@ from zstandard import (
 
 LEVEL: Final = 1
 """Of compression: the next two take half as long again, or twice, and save 3 %."""
-_WIDTH = 4
+CHECKSUM_BYTES: Final = 4
 _FIRST = b"\x01"
 
 _dictionary = ZstdCompressionDict(Path(__file__).with_name("states.zdict").read_bytes())
@@ -43,7 +43,7 @@ class BrokenSeal(Exception):
 def seal(name: str, content: bytes) -> bytes:
     """`content` as it is kept; `name` is the borrower it belongs to, empty for the task's own state."""
     body = _FIRST + _compress(content)
-    return crc32(body, crc32(name.encode())).to_bytes(_WIDTH, "little") + body
+    return crc32(body, crc32(name.encode())).to_bytes(CHECKSUM_BYTES, "little") + body
 
 
 def unseal(name: str, sealed: bytes) -> bytes:
@@ -52,8 +52,10 @@ def unseal(name: str, sealed: bytes) -> bytes:
     Raises:
         BrokenSeal: it is damaged, or belongs to another name.
     """
-    body = sealed[_WIDTH:]
-    if len(sealed) < _WIDTH or crc32(body, crc32(name.encode())) != int.from_bytes(sealed[:_WIDTH], "little"):
+    body = sealed[CHECKSUM_BYTES:]
+    if len(sealed) < CHECKSUM_BYTES or crc32(body, crc32(name.encode())) != int.from_bytes(
+        sealed[:CHECKSUM_BYTES], "little"
+    ):
         raise BrokenSeal
     return content_of(body)
 
@@ -68,5 +70,6 @@ def content_of(body: bytes) -> bytes:
         return body
     try:
         return _decompress(body[1:])
-    except ZstdError:
+    except (ZstdError, MemoryError):
+        # A frame may claim any size.
         raise BrokenSeal from None

@@ -12,7 +12,7 @@ FOLD_MOST_S: Final = 1.0
 SHARE: Final = 8
 """A chunk takes this part of what waits, within what folds in FOLD_LEAST_S to FOLD_MOST_S."""
 RECORDS_LEAST: Final = 100
-_FIRST_RATE: Final = 10_000.0
+_FIRST_S: Final = 1e-4
 
 
 class Pace:
@@ -20,14 +20,14 @@ class Pace:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._rate = _FIRST_RATE
+        self._record_s = _FIRST_S
 
     def records(self, waiting: int) -> int:
         """How many records the next chunk may take where `waiting` are known of."""
-        fold_s = min(FOLD_MOST_S, max(FOLD_LEAST_S, waiting / SHARE / self._rate))
-        return min(self._most, max(RECORDS_LEAST, int(fold_s * self._rate)))
+        fold_s = min(FOLD_MOST_S, max(FOLD_LEAST_S, waiting / SHARE * self._record_s))
+        return min(self._most, max(RECORDS_LEAST, round(fold_s / self._record_s)))
 
     def note(self, records: int, fold_s: float) -> None:
         """A fold of `records` took so long; of few of them it tells little."""
         if records >= RECORDS_LEAST and fold_s > 0:
-            self._rate += (records / fold_s - self._rate) / 2
+            self._record_s += (fold_s / records - self._record_s) / 2

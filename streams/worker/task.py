@@ -208,7 +208,7 @@ class Task:
         self._changed.set()
 
     def told_end(self, topic: str, end: int) -> None:
-        """Note where a topic ends, as asked of the broker past the fetcher; for `stalled_s` alone."""
+        """Note where a topic ends, as asked past the fetcher, so that work is known of that never came."""
         source = self._sources.get(topic)
         if source is not None:
             source.asked_end = end

@@ -169,17 +169,20 @@ class ChunkThread(driver.AIOKafkaConsumerThread):
 
     @property
     def group_error(self) -> BaseException | None:
-        """What has ended the routine of aiokafka that joins the group and stays in it; None while it runs.
+        """What has ended the routine of aiokafka that joins the group and stays in it, or holds it up for good; None
+        while it runs.
 
-        It ends at an answer it does not expect, such as a broker that names no node while it comes up, and tells
-        those alone who fetch; who has not been assigned anything yet does not.
+        It ends at an answer it does not expect, such as a broker that names no node while it comes up. At an error of
+        Kafka's, such as a group we may not join, it waits until somebody asks by aiokafka's own ways of fetching, which
+        are not ours.
         """
         coordinator = getattr(self._consumer, "_coordinator", None)
-        routine = getattr(coordinator, "_coordination_task", None)
-        if routine is None or not routine.done() or routine.cancelled():
+        if coordinator is None:
             return None
-        error: BaseException | None = routine.exception()
-        return error
+        routine = coordinator._coordination_task
+        ended: BaseException | None = None if not routine.done() or routine.cancelled() else routine.exception()
+        pending: BaseException | None = coordinator._pending_exception
+        return ended or pending
 
     async def ends_in_thread(self, tps: Iterable[TP]) -> dict[TP, int]:
         ends = await self._ensure_consumer().end_offsets([TopicPartition(*tp) for tp in tps])

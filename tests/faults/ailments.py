@@ -13,6 +13,7 @@ import msgspec
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import GroupAuthorizationFailedError
 
 from schemas.inbound import BorrowerEvent, Login
 from streams.engine import state
@@ -126,15 +127,20 @@ def _goes_deaf(marks: Path) -> None:
     Task.deliver = deliver  # type: ignore[method-assign]
 
 
-def _finds_no_group(_: Path) -> None:
-    """A broker that comes up names no node in its first answer, which aiokafka takes for a fault of its own."""
-    inner = AIOKafkaClient.coordinator_lookup
+def _finds_no_group(error: Exception) -> Callable[[Path], None]:
+    """The coordinator of the group cannot be asked for."""
 
-    async def lookup(self: AIOKafkaClient, kind: int, key: str) -> Any:
-        assert kind != CoordinationType.GROUP, "no node"
-        return await inner(self, kind, key)
+    def install(_: Path) -> None:
+        inner = AIOKafkaClient.coordinator_lookup
 
-    AIOKafkaClient.coordinator_lookup = lookup
+        async def lookup(self: AIOKafkaClient, kind: int, key: str) -> Any:
+            if kind == CoordinationType.GROUP:
+                raise error
+            return await inner(self, kind, key)
+
+        AIOKafkaClient.coordinator_lookup = lookup
+
+    return install
 
 
 def _is_a_release_older(_: Path) -> None:
@@ -159,7 +165,9 @@ AILMENTS: Mapping[str, Callable[[Path], None]] = {
     "sleeps": _hanging(_a_rule_that_sleeps),
     "holds_the_interpreter": _hanging(_a_rule_that_holds_the_interpreter),
     "goes_deaf": _goes_deaf,
-    "finds_no_group": _finds_no_group,
+    # A broker that comes up names no node in its first answer, which aiokafka takes for a fault of its own.
+    "finds_no_group": _finds_no_group(AssertionError("no node")),
+    "may_not_join": _finds_no_group(GroupAuthorizationFailedError("the group")),
     "is_a_release_older": _is_a_release_older,
 }
 """By name; each is told the file of marks."""

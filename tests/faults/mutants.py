@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from schemas.topics import CONTROL
 from streams.store import redis_store
-from streams.store.seal import content_of
+from streams.store.seal import CHECKSUM_BYTES, content_of
 from streams.worker import app, producer, takeover
 from streams.worker.commitlog import Committed
 from streams.worker.producer import Message, Transactions
@@ -95,7 +95,7 @@ def _no_eviction_check() -> None:
 
 def _no_seal() -> None:
     """A stored state is believed whatever its checksum."""
-    redis_store.unseal = lambda _, sealed: content_of(sealed[4:])  # type: ignore[attr-defined, assignment]
+    redis_store.unseal = lambda _, sealed: content_of(sealed[CHECKSUM_BYTES:])  # type: ignore[attr-defined, assignment]
 
 
 def _no_position_check() -> None:

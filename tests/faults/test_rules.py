@@ -104,13 +104,17 @@ def test_a_worker_that_hangs(make_stage: MakeStage, one_node: Cluster, ailment: 
     stage.finish()
 
 
-def test_a_worker_without_its_group(make_stage: MakeStage, one_node: Cluster) -> None:
+_NO_GROUP = {"finds_no_group": "AssertionError", "may_not_join": "GroupAuthorizationFailedError"}
+
+
+@pytest.mark.parametrize("ailment", _NO_GROUP)
+def test_a_worker_without_its_group(make_stage: MakeStage, one_node: Cluster, ailment: str) -> None:
     """What keeps it in the group ends before anything is assigned: it ends too, instead of waiting for ever."""
     stage = make_stage(one_node)
     stage.produce_all(stage.script.recording)
-    lost = stage.hire(faults={"FAULTS_AILMENT": "finds_no_group"})
+    lost = stage.hire(faults={"FAULTS_AILMENT": ailment})
     stage.wait_for(lambda: lost.exit_code is not None, "it ends", 60)
     assert lost.exit_code == 1
-    assert "the membership of the group has ended: AssertionError" in lost.log
+    assert f"the membership of the group has ended: {_NO_GROUP[ailment]}" in lost.log
     stage.supervise(2)
     stage.finish()

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 import pytest
 import redis
 
+from streams.store.seal import CHECKSUM_BYTES
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import MakeStage
 from tests.faults.proxy import Proxy
@@ -198,11 +199,13 @@ def keys_of(client: "redis.Redis", stage: Stage, task: int) -> list[bytes]:
 
 @pytest.mark.long
 def test_a_state_is_damaged(make_stage: MakeStage, one_node: Cluster) -> None:
-    """Its checksum tells; the task is copied anew."""
+    """It is another borrower's whole state behind its own checksum, which tells; the task is copied anew."""
     stage = under_way(make_stage, one_node, 0.3)
     with stage.store() as client:
-        for key in keys_of(client, stage, 1):
-            client.setrange(key, 60, b"\x00\x01")
+        keys = keys_of(client, stage, 1)
+        states = [value for value in client.mget(keys) if isinstance(value, bytes)]
+        for key, own, other in zip(keys, states, [*states[1:], states[0]], strict=True):
+            client.set(key, own[:CHECKSUM_BYTES] + other[CHECKSUM_BYTES:])
     stage.finish()
     assert said(stage, "does not match its checksum")()
 

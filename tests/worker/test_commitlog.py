@@ -1,6 +1,7 @@
 """The commit log's records survive the wire, and what did not is found."""
 
 from collections.abc import Iterable
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
@@ -186,6 +187,26 @@ def test_a_newer_version_asks_for_an_upgrade() -> None:
     newer = value[:4] + bytes([value[4] + 1]) + value[5:]
     with pytest.raises(CommitLogError, match="written in version 3, this program reads up to 2: upgrade it"):
         Reader(0).feed(0, newer)
+
+
+def test_what_the_version_before_wrote_is_read_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = CommitRecord("chunk", 0, "log", changed={"anna": b"\x95state"}, task=b"\x95task", wakes={"anna": 5})
+    with monkeypatch.context() as before:
+        before.setattr(commitlog, "_VERSION", 1)
+        before.setattr(
+            commitlog, "seal", lambda name, state: crc32(state, crc32(name.encode())).to_bytes(4, "little") + state
+        )
+        first = encode(record)
+    assert first.values[0][4] == 1
+    log = Reader(0)
+    read = log.feed(0, first.values[0])
+    assert read is not None
+    assert read.record == record
+    next_one = encode(CommitRecord("chunk", 1, "log", changed={"anna": b"\x95other"}), read.digest)
+    assert next_one.values[0][4] == 2
+    again = log.feed(1, next_one.values[0])
+    assert again is not None
+    assert again.record.changed == {"anna": b"\x95other"}
 
 
 def test_a_state_that_does_not_match_its_checksum_is_found_and_nobody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

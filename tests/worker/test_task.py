@@ -243,6 +243,20 @@ async def test_a_chunk_shrinks_when_its_fold_is_slow() -> None:
     assert sizes[0] > sizes[1]
 
 
+async def test_a_chunk_is_larger_where_the_log_is_known_to_go_on() -> None:
+    sizes = []
+    for end in (3_000, 900_000):
+        bench = Bench(Echo(), records=20_000)
+        await bench.start()
+        bench.end_all("logins")
+        bench.task.told_end("logins", end)
+        bench.feed("logins", range(3_000))
+        await bench.until(lambda bench=bench: len(bench.log.records()) >= 2)  # type: ignore[misc]
+        await bench.task.stop(2)
+        sizes.append(max(later - earlier for earlier, later in pairs(bench)))
+    assert sizes[0] < sizes[1] == 3_000
+
+
 def pairs(bench: Bench) -> list[tuple[int, int]]:
     reached = [committed.record.positions.get("logins", (0, 0))[0] for committed in bench.log.records()]
     return list(pairwise(reached))

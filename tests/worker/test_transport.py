@@ -3,6 +3,7 @@
 What they do together on a broker is in tests/integration/test_worker_transport.py.
 """
 
+import asyncio
 import inspect
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,15 +11,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.errors import NoOffsetForPartitionError
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, NoOffsetForPartitionError
+from aiokafka.record.default_records import DefaultRecordBatch
 from faust.transport.consumer import Consumer as FaustConsumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from schemas.topics import COMMITS, OUTPUTS
 from streams.config import load_settings
 from streams.engine.order import LogRecord
-from streams.worker.transport import ChunkApp, ChunkConsumer, ChunkThread, ChunkTransport, Fetched
+from streams.worker.producer import KafkaWire
+from streams.worker.transport import ChunkApp, ChunkConsumer, ChunkThread, ChunkTransport, Fetched, OutOfGroup
 
 LOGINS, CONTROL = TopicPartition("logins", 0), TopicPartition("control", 0)
 
@@ -227,3 +232,58 @@ async def test_the_consumer_reads_committed_records_and_never_jumps(app: ChunkAp
     assert consumer._auto_offset_reset == "none"
     assert consumer._enable_auto_commit is False
     await consumer.stop()
+
+
+class Coordinating:
+    """What aiokafka does to keep us in the group, as far as we look at it: `routine` runs until `end`."""
+
+    def __init__(self) -> None:
+        self.end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._coordination_task = asyncio.ensure_future(self.end)
+        self._pending_exception: Exception | None = None
+
+
+async def test_a_membership_that_ended_or_waits_for_good_is_noticed(app: ChunkApp, thread: ChunkThread) -> None:
+    app.check_group()
+    thread._consumer = SimpleNamespace(_coordinator=Coordinating())
+    app.check_group()
+    coordinating = thread._consumer._coordinator
+    coordinating._pending_exception = GroupAuthorizationFailedError("the group")
+    with pytest.raises(OutOfGroup, match="ended: GroupAuthorizationFailedError"):
+        app.check_group()
+    coordinating._pending_exception = None
+    coordinating.end.set_exception(KafkaError("unexpected"))
+    await asyncio.wait({coordinating._coordination_task})
+    with pytest.raises(OutOfGroup, match="ended: KafkaError"):
+        app.check_group()
+
+
+async def test_a_membership_given_up_by_ourselves_is_none_that_ended(app: ChunkApp, thread: ChunkThread) -> None:
+    thread._consumer = SimpleNamespace(_coordinator=Coordinating())
+    thread._consumer._coordinator.end.set_result(None)
+    await asyncio.sleep(0)
+    app.check_group()
+    thread._consumer = SimpleNamespace(_coordinator=Coordinating())
+    thread._consumer._coordinator._coordination_task.cancel()
+    await asyncio.sleep(0)
+    app.check_group()
+
+
+async def test_where_aiokafka_keeps_what_has_become_of_the_membership() -> None:
+    consumer = AIOKafkaConsumer(group_id="hooks")
+    consumer._coordinator = coordinator = GroupCoordinator(consumer._client, consumer._subscription, group_id="hooks")
+    assert not coordinator._coordination_task.done()
+    assert coordinator._pending_exception is None
+    coordinator._coordination_task.cancel()
+
+
+async def test_commit_records_which_are_compressed_already_are_not_compressed_again() -> None:
+    wire = KafkaWire(load_settings(app_id="hooks"), "hooks-0")
+    codecs = {}
+    for topic in (COMMITS, OUTPUTS[0]):
+        batch = wire._batch_for(topic)
+        batch.append(timestamp=0, key=None, value=b"x" * 1_000)
+        attributes = int.from_bytes(bytes(batch._build())[21:23], "big")
+        codecs[topic] = attributes & DefaultRecordBatch.CODEC_MASK
+    assert codecs == {COMMITS: DefaultRecordBatch.CODEC_NONE, OUTPUTS[0]: DefaultRecordBatch.CODEC_ZSTD}
+    await wire.close()
