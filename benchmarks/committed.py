@@ -54,13 +54,21 @@ def reader_of(bootstrap: str) -> Consumer:
     )
 
 
+def is_end(message: Message) -> bool:
+    """Whether it tells of the end of a partition instead of being a record.
+
+    Raises:
+        KafkaException: it tells of an error.
+    """
+    error = message.error()
+    if error is not None and error.code() != KafkaError._PARTITION_EOF:
+        raise KafkaException(error)
+    return error is not None
+
+
 def _until_end(consumer: Consumer) -> Iterator[Message]:
     while True:
         for message in consumer.consume(1_000, 0.1):
-            error = message.error()
-            if error is None:
-                yield message
-            elif error.code() == KafkaError._PARTITION_EOF:
+            if is_end(message):
                 return
-            else:
-                raise KafkaException(error)
+            yield message

@@ -125,9 +125,7 @@ def grow(
     machine = this_machine()
     before = read_growth(out) if add else None
     if before is not None and before.configuration != asked.configuration:
-        raise BrokenPart(
-            f"{out} was measured with other settings ({before.configuration}): leave --add, or name another"
-        )
+        raise BrokenPart(f"{out} was measured with other settings: leave --add, or name another file with --out")
     snapshot = asked.snapshot()
     rows = {(row.borrowers, row.workers): row for row in ([] if before is None else before.rows)}
     found = None if before is None else before.typical

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Self
 import msgspec
 from confluent_kafka import TopicPartition
 
-from benchmarks.committed import reader_of
+from benchmarks.committed import is_end, reader_of
 from benchmarks.recordings import PARTITIONS
 from benchmarks.result import Latency
 from benchmarks.service import Service, open_service
@@ -166,6 +166,7 @@ class Tail:
         self._first = first
         self._reached: dict[Place, list[tuple[float, int]]] = {}
         self._ended = threading.Event()
+        self._error: Exception | None = None
         self._consumer = reader_of(bootstrap)
         self._thread = threading.Thread(target=self._read, name="tail", daemon=True)
 
@@ -182,10 +183,16 @@ class Tail:
         self._consumer.close()
 
     def _read(self) -> None:
+        try:
+            self._follow()
+        except Exception as error:
+            self._error = error
+
+    def _follow(self) -> None:
         logs = {partition: Reader(partition) for partition in range(PARTITIONS)}
         while not self._ended.is_set():
             message = self._consumer.poll(0.1)
-            if message is None or message.error() is not None:
+            if message is None or is_end(message):
                 continue
             at_s = time.monotonic()
             committed = logs[message.partition()].feed(message.offset(), message.value())
@@ -200,7 +207,12 @@ class Tail:
 
     def wait_for(self, ends: Mapping[Place, int]) -> None:
         """Wait until everything before `ends` is committed."""
-        wait_until(lambda: all(self._end(place) >= end for place, end in ends.items()), "all committed", _CATCH_UP_S)
+        wait_until(lambda: self._has_reached(ends), "all committed", _CATCH_UP_S)
+
+    def _has_reached(self, ends: Mapping[Place, int]) -> bool:
+        if self._error is not None:
+            raise self._error
+        return all(self._end(place) >= end for place, end in ends.items())
 
     def _end(self, place: Place) -> int:
         reached = self._reached.get(place)

@@ -52,10 +52,8 @@ def unseal(name: str, sealed: bytes) -> bytes:
     Raises:
         BrokenSeal: it is damaged, or belongs to another name.
     """
-    body = sealed[CHECKSUM_BYTES:]
-    if len(sealed) < CHECKSUM_BYTES or crc32(body, crc32(name.encode())) != int.from_bytes(
-        sealed[:CHECKSUM_BYTES], "little"
-    ):
+    checksum, body = sealed[:CHECKSUM_BYTES], sealed[CHECKSUM_BYTES:]
+    if checksum != crc32(body, crc32(name.encode())).to_bytes(CHECKSUM_BYTES, "little"):
         raise BrokenSeal
     return content_of(body)
 
