@@ -70,8 +70,9 @@ def make_script(seed: int, folder: Path, partitions: int = 4, records: int = 3_0
     """A simulated population with most of its logins and transactions left out, many of its payments missing and bad
     records put in: much is decided in few records."""
     random = Random(seed)
-    # Of eleven events more than one is kept.
-    simulate(seed, max(40, records // 90), max(45_000, 11 * records), folder / "whole", partitions)
+    # Of eleven events more than one is kept; every partition has ticks of its own among them.
+    events = max(45_000, 11 * records) + 2_000 * max(0, partitions - 4)
+    simulate(seed, max(40, records // 90), events, folder / "whole", partitions)
     kept: list[LogRecord] = []
     offsets: dict[tuple[str, int], int] = {}
     for record in in_order(folder / "whole"):
