@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, NamedTuple
@@ -19,7 +19,7 @@ import msgspec
 import redis as redis_client
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.group import LeaveGroupRequest
-from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from pydantic import SecretStr
 
@@ -163,11 +163,13 @@ class Spares:
 
 
 class Downstream(threading.Thread):
-    """A consumer as every one downstream must be: it reads all outputs while they come."""
+    """A consumer as every one downstream must be: it reads all outputs while they come, and never jumps to where a
+    broker would have it. `errors` are what it was told meanwhile."""
 
     def __init__(self, bootstrap: str, partitions: int) -> None:
         super().__init__(name="downstream", daemon=True)
         self.seen: dict[tuple[str, int], list[tuple[int, bytes]]] = defaultdict(list)
+        self.errors: list[str] = []
         self._ended = threading.Event()
         self._consumer = Consumer(
             {
@@ -175,6 +177,7 @@ class Downstream(threading.Thread):
                 "group.id": "downstream",
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
+                "auto.offset.reset": "error",
                 "log_level": 0,
                 "reconnect.backoff.max.ms": 500,
             }
@@ -184,10 +187,20 @@ class Downstream(threading.Thread):
     def run(self) -> None:
         while not self._ended.is_set():
             for message in self._consumer.consume(500, 0.1):
-                if message.error() is None:
-                    place = (message.topic(), message.partition())
-                    self.seen[place].append((message.offset(), message.value() or b""))
+                self._take(message)
         self._consumer.close()
+
+    def _take(self, message: Message) -> None:
+        place = (message.topic(), message.partition())
+        error = message.error()
+        if error is None:
+            self.seen[place].append((message.offset(), message.value() or b""))
+            return
+        self.errors.append(f"{place}: {error}")
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            # The broker doubts its position; it knows better.
+            seen = self.seen[place]
+            self._consumer.seek(TopicPartition(*place, seen[-1][0] + 1 if seen else 0))
 
     def close(self) -> None:
         self._ended.set()
@@ -435,6 +448,16 @@ class Stage(Live):
         open_ones = [place for place in high if stable[place] != high[place]]
         assert open_ones == [], f"transactions left open on {open_ones}"
 
+    def _behind(self, wanted: Mapping[str, Sequence[bytes]]) -> str:
+        """How far the reader downstream is in what it has not read whole, and what it was told."""
+        lines = []
+        for topic, values in wanted.items():
+            read = [self.downstream.seen.get((topic, n), []) for n in range(self.partitions)]
+            if sum(map(len, read)) < len(values):
+                places = ", ".join(f"{len(seen)} up to offset {seen[-1][0] if seen else -1}" for seen in read)
+                lines.append(f"{topic}: {sum(map(len, read))} of {len(values)} ({places})")
+        return "\n".join([*lines, *self.downstream.errors[-20:]])
+
     def check_fences(self) -> None:
         """Every take-over has a claim, hence a fence, of its own."""
         told = [line for worker in self._workers for line in worker.said("task taken over")]  # type: ignore[attr-defined]
@@ -455,7 +478,10 @@ class Stage(Live):
             counts = {topic: len(self.downstream.values(topic, self.partitions)) for topic in wanted}
             return all(counts[topic] >= len(values) for topic, values in wanted.items())
 
-        self.wait_for(level, "the reader downstream has read all", 60)
+        try:
+            self.wait_for(level, "the reader downstream has read all", 60)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self._behind(wanted)}") from None
         for topic, values in wanted.items():
             assert self.downstream.values(topic, self.partitions) == values, f"the reader saw something else on {topic}"
         for place, seen in self.downstream.seen.items():
