@@ -191,7 +191,7 @@ def test_the_plot_is_drawn_for_any_number_of_sizes() -> None:
 def test_page_and_plot_are_those_of_the_result_files() -> None:
     found = read_growth(GROWTH)
     if found is None:
-        pytest.skip("not measured yet: python -m benchmarks growth")
+        pytest.skip("no result is kept: python -m benchmarks growth, then growth --doc")
     page = growth_page.PAGE.read_text()
     assert growth_page.filled(page, growth_page.block(found, growth_page.read_sweep(SWEEP))) == page
     assert growth_page.PLOT.read_text() == growth_page.plot(found)
