@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, field
 
 from schemas import outbound
+from streams.engine.calendar import HOUR_MS
 from streams.policy.model import Breaker as Rules
 
 if TYPE_CHECKING:
     from streams.engine.view import View
-
-HOUR_MS = 3_600_000
 
 
 class Gate(Protocol):

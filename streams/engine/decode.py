@@ -21,11 +21,12 @@ from schemas.inbound import (
     PlanAccepted,
 )
 from schemas.topics import INPUTS, TOPICS, input_types
+from streams.engine.calendar import DAY_MS
 from streams.engine.diagnose import DEEP, MALFORMED, REASONS, BadInput, explain, parse_pairwise, too_deep
 
 __all__ = ["MAX_AHEAD_MS", "REASONS", "BadInput", "content_digest", "decode"]
 
-MAX_AHEAD_MS: Final = 24 * 3_600_000
+MAX_AHEAD_MS: Final = DAY_MS
 
 
 def decode(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int) -> Inbound | BadInput:

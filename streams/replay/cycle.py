@@ -4,6 +4,7 @@ Replay, explain and the tests drive the engine through here, and only here. What
 chunk ends; it is the same as from a worker, whose ranges the commit log tells where the recording holds it.
 """
 
+import sys
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
@@ -59,6 +60,10 @@ class LocalTask:
     def wakes(self) -> Mapping[str, int]:
         """The next wake-up of everybody who has one, in epoch ms."""
         return self._moments
+
+    def failures(self) -> list[str]:
+        """All entries of the index of failures, in order."""
+        return self._failures.behind("", sys.maxsize)
 
     def _pass(self, chunk: Sequence[Ordered]) -> Folded:
         folded, due = self.fold_once(chunk)

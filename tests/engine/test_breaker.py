@@ -9,7 +9,8 @@ import pytest
 
 from schemas.partitioning import partition_of
 from schemas.topics import CONTROL
-from streams.engine.breaker import HOUR_MS, Granted, grant, share_of
+from streams.engine.breaker import Granted, grant, share_of
+from streams.engine.calendar import HOUR_MS
 from streams.engine.fold import Engine
 from streams.engine.order import LogRecord
 from streams.policy import model

@@ -2,14 +2,13 @@
 
 from datetime import date
 
-from streams.engine.calendar import Calendar, day_of
+from streams.engine.calendar import HOUR_MS, Calendar, day_of
 
 ZONE = "Asia/Taipei"
 DUE_DAY, ON_TIME_DAY, LATE_DAY = 15, 10, 25
 """Days of the month: what was billed the month before falls due, is paid in time, is paid late."""
 FIRST_ON, LAST_ON = date(2005, 3, 31), date(2005, 11, 1)
 """The day the recording begins, and the last one that a tick begins."""
-_HOUR_MS = 3_600_000
 _MARCH = 2005 * 12 + 2
 _calendar = Calendar(ZONE)
 
@@ -38,4 +37,4 @@ def compared_day(month: int) -> int:
 
 def instant_ms(day: int, hour: int) -> int:
     """A full hour of a civil day."""
-    return _calendar.start_ms(day) + hour * _HOUR_MS
+    return _calendar.start_ms(day) + hour * HOUR_MS
