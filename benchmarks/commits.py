@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import NamedTuple
 
-from benchmarks.committed import committed_of
+from benchmarks.committed import FROM_START, committed_of
 from benchmarks.window import Sample, Window, steady
 from schemas.topics import COMMITS, CONTROL
 from streams.worker.commitlog import Reader
@@ -38,7 +38,7 @@ def window_of(commits: Iterable[Commit]) -> tuple[Window, int]:
     return window, sum(window.from_s < commit.at_ms / 1000 for commit in best)
 
 
-def read_commits(bootstrap: str, partitions: int, first: Mapping[int, int] | None = None) -> Iterator[Commit]:
+def read_commits(bootstrap: str, partitions: int, first: Mapping[int, int] = FROM_START) -> Iterator[Commit]:
     """Every commit of every task, task by task; reading them checks that they follow each other.
 
     Args:
@@ -46,7 +46,7 @@ def read_commits(bootstrap: str, partitions: int, first: Mapping[int, int] | Non
     """
     logs = {partition: Reader(partition) for partition in range(partitions)}
     before = dict.fromkeys(range(partitions), 0)
-    for message in committed_of(bootstrap, COMMITS, partitions, first or {}):
+    for message in committed_of(bootstrap, COMMITS, partitions, first):
         partition = message.partition()
         committed = logs[partition].feed(message.offset(), message.value())
         if committed is not None:

@@ -6,11 +6,11 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-_FROM_START: Final[Mapping[int, int]] = MappingProxyType({})
+FROM_START: Final[Mapping[int, int]] = MappingProxyType({})
 
 
 def committed_of(
-    bootstrap: str, topic: str, partitions: int, first: Mapping[int, int] = _FROM_START
+    bootstrap: str, topic: str, partitions: int, first: Mapping[int, int] = FROM_START
 ) -> Iterator[Message]:
     """Every committed message, partition by partition.
 

@@ -11,13 +11,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import quantiles
-from types import MappingProxyType
 from typing import Final, NamedTuple, Self
 
 import msgspec
 from confluent_kafka import TopicPartition
 
-from benchmarks.committed import is_end, reader_of
+from benchmarks.committed import FROM_START, is_end, reader_of
 from benchmarks.recordings import PARTITIONS
 from benchmarks.result import Latency
 from benchmarks.service import Service, open_service
@@ -36,8 +35,6 @@ _SLICE_S: Final = 0.01
 _CATCH_UP_S: Final = 600.0
 _IDLE_TARGETS_MS: Final = (60.0, 200.0)
 _HALF_TARGETS_MS: Final = (None, 500.0)
-
-_FROM_START: Final[Mapping[int, int]] = MappingProxyType({})
 
 Place = tuple[str, int]
 """(topic, partition)."""
@@ -161,7 +158,7 @@ class Tail:
         first: by partition the offset to read from; not named: the start.
     """
 
-    def __init__(self, bootstrap: str, first: Mapping[int, int] = _FROM_START) -> None:
+    def __init__(self, bootstrap: str, first: Mapping[int, int] = FROM_START) -> None:
         self.at_s = 0.0
         self._first = first
         self._reached: dict[Place, list[tuple[float, int]]] = {}

@@ -102,17 +102,17 @@ def snapshot_of(path: Path, advance: Advance) -> Snapshot:
         after: list[tuple[int, LogRecord]] = []
         for partition in recording.partitions():
             task = LocalTask(engine)
-            failures: set[str] = set()
             for chunk in chunks(recording, partition):
                 before, rest = _divided(chunk, cut_ms)
-                _fold(task, before, failures)
+                for _ in task.fold(before):
+                    pass
                 after += [
                     (order_ms, LogRecord(topic, partition, offset, record.timestamp, record.key, record.value))
                     for order_ms, topic, offset, record in rest
                     if topic != CONTROL
                 ]
                 advance(len(chunk))
-            templates += _templates(task, failures)
+            templates += _templates(task)
     # The clones' events are all told by their recorded time, whatever partition their template was on.
     after.sort(key=lambda found: found[0])
     return Snapshot(templates, task.task, after, ticks, calendar)
@@ -136,18 +136,9 @@ def _divided(chunk: list[Ordered], cut_ms: int) -> tuple[list[Ordered], list[Ord
     return (chunk, []) if at is None else (chunk[:at], chunk[at:])
 
 
-def _fold(task: LocalTask, chunk: list[Ordered], failures: set[str]) -> None:
-    for folded in task.fold(chunk):
-        gone = set(folded.erased)
-        failures.difference_update([entry for entry in failures if borrower_of(entry) in gone] if gone else ())
-        failures.update(folded.failures)
-        if folded.failures_from is not None:
-            failures.difference_update([entry for entry in failures if entry < folded.failures_from])
-
-
-def _templates(task: LocalTask, failures: set[str]) -> Iterator[Template]:
+def _templates(task: LocalTask) -> Iterator[Template]:
     beginnings: dict[str, list[str]] = defaultdict(list)
-    for entry in sorted(failures):
+    for entry in task.failures():
         name = borrower_of(entry)
         beginnings[name].append(entry.removesuffix(name))
     wakes = task.wakes()

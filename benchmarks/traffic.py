@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import itertools
 from collections.abc import Iterator
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -95,15 +96,9 @@ def send(settings: Settings, records: Iterator[LogRecord], advance: Advance) -> 
         sink = TopicSink(settings)
         await sink.start()
         try:
-            slice_: list[LogRecord] = []
-            for record in records:
-                slice_.append(record)
-                if len(slice_) == SLICE_RECORDS:
-                    await sink.send(slice_)
-                    advance(len(slice_))
-                    slice_ = []
-            await sink.send(slice_)
-            advance(len(slice_))
+            while slice_ := list(itertools.islice(records, SLICE_RECORDS)):
+                await sink.send(slice_)
+                advance(len(slice_))
         finally:
             await sink.stop()
         return sink.produced.records
