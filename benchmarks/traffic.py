@@ -20,7 +20,7 @@ from streams.replay.progress import Advance
 TOPICS: Final = ("logins", "transactions", "repayments", "signals")
 """Reviews name decisions, which a clone has made under ids of its own; they are left out."""
 LEAST_MS: Final = 6 * HOUR_MS
-"""The events of so many hours, so that a large population's are of many templates; no wake-up is due in them."""
+"""The events of so many hours, so that a large population's are of many templates; hardly a wake-up is due in them."""
 
 
 class Stretch(NamedTuple):
