@@ -106,6 +106,7 @@ class Judge:
         else:
             warnings.judge_warnings(self.policy.warnings, standing, view, emitter, self._reasoner)
         view.pressing = warnings.pressing_level(self.policy.warnings, standing, view)
+        view.called = warnings.called_level(self.policy.warnings, view)
         offers.judge_offers(self.policy.offers, view, emitter)
         limits.judge_limit(self.policy.limits, standing, view, emitter, self._reasoner, desk)
         desk.close(rung)
@@ -358,7 +359,8 @@ class Judge:
             raised = standing.warnings[-1]
             if not overturned(raised.grounds, self._hindsight(borrower, raised, view, 0)):
                 break
-            warnings.overturn_warning(standing, view, emitter, self._reasoner, incident_id)
+            if warnings.undo_warning(self.policy.warnings, standing, view, emitter, self._reasoner, incident_id):
+                break
         level_undone = before if standing.level < before else 0
         limit = standing.limit
         if limit is not None and not view.limit_held:

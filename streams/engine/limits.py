@@ -307,7 +307,8 @@ def _restore(rules: Limits, standing: Standing, limit: Limit, view: View, emitte
     # Where a reviewer has cleared the borrower, only arrears stand in the way of the first stage.
     if not (view.cleared and limit.stage == 0):
         taken = [step for step in rules.steps_of(view.segment) if STATUSES.index(step.status) <= limit.rung]
-        if any(_held(step, view, view.level) for step in taken):
+        # Nothing is given back that a level in its cool-down would take again when that ends.
+        if any(_held(step, view, max(view.level, view.called)) for step in taken):
             return
     if not _paid_on_time(rules, standing, limit, view):
         return

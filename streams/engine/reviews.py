@@ -392,7 +392,7 @@ class Desk:
             decision = standing.warnings[-1]
             rule = policy.warnings[decision.level - 1].reason
             reason = self.office.reasoner.told(OVERTURNED, [notice.event_id, about], rule)
-            warnings.overturn_warning(standing, self.view, self.emitter, self.office.reasoner, reasons=[reason])
+            warnings.overturn_warning(standing, self.view, self.emitter, self.office.reasoner, reason)
             oversight.level_below = self.view.level_below = decision.level
             oversight.level_until_ms = until_ms
             if decision.event_id == about:

@@ -35,7 +35,8 @@ class View(Struct, gc=False):
     """A borrower at one moment. `loans` are those still open; `episodes` counts overdue episodes of 30 and more
     managed days in the last 365; `distressed_day` is that of the latest distressed restructure of any loan, None
     without one. `score_but_arrears` is the score with the best points for all that the ledger says. `level` is the
-    warning level in force, `pressing` the highest level up to it that is not only waiting out its dwell time.
+    warning level in force, `pressing` the highest level up to it that is not only waiting out its dwell time, `called`
+    the highest that would be raised now but for its cool-down.
     `episode_proof` are the disbursements of the loans that had the episodes. `peaks` are the highest scores of the days
     before (`score_fall.peaks_of`). `shift_points` are added to thresholds on the score, because of `factors`.
 
@@ -61,6 +62,7 @@ class View(Struct, gc=False):
     peaks: tuple[Value, Value]
     factors: list[MacroFactor]
     shift_points: int
+    called: int = 0
     rung_below: int = len(STATUSES)
     level_below: int = len(LEVELS)
     limit_held: bool = False

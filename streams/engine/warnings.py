@@ -2,8 +2,11 @@
 
 raise     score below or fallen by, or managed DPD from             at once, unless the level is in its cool-down
 lower     score back above and managed DPD below, for the dwell     one level after another
-overturn  the DPD that raised the level turns out never to have been    at once, by a compensating event
+overturn  the DPD that raised the level turns out never to have been    at once, by a compensating event, down to the
+                                                                       level that is called for without it
 """
+
+from typing import Any
 
 from msgspec import UNSET
 
@@ -19,8 +22,10 @@ TOPIC = "early-warnings"
 
 
 def _raised(rule: WarningLevel, view: View) -> bool:
-    if view.scored.score < max(score_bounds(rule, view), default=NEVER_BELOW):
-        return True
+    return view.scored.score < max(score_bounds(rule, view), default=NEVER_BELOW) or _by_dpd(rule, view)
+
+
+def _by_dpd(rule: WarningLevel, view: View) -> bool:
     return rule.managed_dpd_from is not None and view.managed >= rule.managed_dpd_from
 
 
@@ -62,9 +67,7 @@ def _raise_to(
     reasoner: Reasoner,
 ) -> None:
     rule = rules[target - 1]
-    by_score = [bound for bound in score_bounds(rule, view) if view.scored.score < bound]
-    by_dpd = rule.managed_dpd_from is not None and view.managed >= rule.managed_dpd_from
-    met = [dpd_rule(rule.reason, rule.managed_dpd_from or 0, view)] if by_dpd else []
+    met = [dpd_rule(rule.reason, rule.managed_dpd_from or 0, view)] if _by_dpd(rule, view) else []
     previous = standing.level
     view.level = target
     event_id = emitter.emit(
@@ -75,10 +78,19 @@ def _raise_to(
         previous_level=LEVELS[previous],
         **reasoner.warning(view, [*met, *reasoner.falls(rule, view)]),
     )
-    grounds = [Ground(managed_from=rule.managed_dpd_from or 0)] if by_dpd else []
-    grounds += [Ground(score_below=bound, arrears_dpd=arrears_behind(bound, view)) for bound in by_score]
-    standing.warnings.append(WarningDecision(event_id, view.day, target, previous, grounds, view.as_of_ms))
-    standing.level, standing.level_day = target, view.day
+    _stand_at(target, event_id, previous, rule, standing, view)
+
+
+def _stand_at(level: int, event_id: str, previous: int, rule: WarningLevel, standing: Standing, view: View) -> None:
+    """Note that an event put the borrower at a level above `previous`, whose conditions to be raised hold."""
+    grounds = [Ground(managed_from=rule.managed_dpd_from or 0)] if _by_dpd(rule, view) else []
+    grounds += [
+        Ground(score_below=bound, arrears_dpd=arrears_behind(bound, view))
+        for bound in score_bounds(rule, view)
+        if view.scored.score < bound
+    ]
+    standing.warnings.append(WarningDecision(event_id, view.day, level, previous, grounds, view.as_of_ms))
+    standing.level, standing.level_day = level, view.day
     standing.below_since_ms = [0] * len(standing.below_since_ms)
 
 
@@ -131,31 +143,62 @@ def pressing_level(rules: tuple[WarningLevel, ...], standing: Standing, view: Vi
     return 0
 
 
-def overturn_warning(
+def called_level(rules: tuple[WarningLevel, ...], view: View) -> int:
+    """The highest level whose conditions to be raised hold, be it in its cool-down."""
+    for level in range(min(len(rules), view.level_below - 1), 0, -1):
+        if _raised(rules[level - 1], view):
+            return level
+    return 0
+
+
+def undo_warning(
+    rules: tuple[WarningLevel, ...],
     standing: Standing,
     view: View,
     emitter: Emitter,
     reasoner: Reasoner,
     incident_id: str = "",
-    reasons: list[outbound.Reason] | None = None,
-) -> None:
+) -> bool:
     """Compensate the newest warning decision: its DPD was not there on its own day, because of an incident if one is
-    named, or a reviewer has overturned it, for `reasons`."""
+    named. What is called for without it stays in force, up to the level that the decision still carries; whether that
+    is so."""
+    decision, previous = standing.warnings[-1], standing.level
+    called = min(called_level(rules, view), previous)
+    if called <= decision.previous_level:
+        _take_back(standing, decision.previous_level, view, emitter, reasoner, incident_id=incident_id or UNSET)
+        return False
+    event_id = decision.event_id
+    if called < previous:
+        event_id = _take_back(standing, called, view, emitter, reasoner, incident_id=incident_id or UNSET)
+    else:
+        # The level in force is called for: all that was undone has been lowered already.
+        standing.warnings.pop()
+    _stand_at(called, event_id, decision.previous_level, rules[called - 1], standing, view)
+    return True
+
+
+def overturn_warning(
+    standing: Standing, view: View, emitter: Emitter, reasoner: Reasoner, reason: outbound.Reason
+) -> None:
+    """Compensate the newest warning decision: a reviewer has overturned it."""
+    _take_back(standing, standing.warnings[-1].previous_level, view, emitter, reasoner, reasons=[reason])
+
+
+def _take_back(standing: Standing, level: int, view: View, emitter: Emitter, reasoner: Reasoner, **fields: Any) -> str:
+    """Compensate the newest warning decision by lowering to a level; returns the event's id."""
     decision = standing.warnings.pop()
     previous = standing.level
-    standing.level = view.level = min(standing.level, decision.previous_level)
+    standing.level = view.level = min(previous, level)
     standing.level_day = view.day
     standing.below_since_ms = [0] * len(standing.below_since_ms)
-    fields = reasoner.warning(view, []) | ({} if reasons is None else {"reasons": reasons})
-    emitter.emit(
+    return emitter.emit(
         TOPIC,
         outbound.WarningLowered if standing.level else outbound.WarningCleared,
         LEVELS[standing.level],
         level=LEVELS[standing.level],
         previous_level=LEVELS[previous],
         compensates=decision.event_id,
-        incident_id=incident_id or UNSET,
-        **fields,
+        **(reasoner.warning(view, []) | fields),
     )
 
 
