@@ -101,6 +101,17 @@ def test_a_step_taken_again_is_a_flap_but_for_a_new_cause() -> None:
     assert watched(restored(), frozen(30 * DAY_MS, ["e1"])).taken_again == 0
 
 
+def test_a_step_taken_again_knows_what_was_undone_before() -> None:
+    watch = Watch(load("standard"))
+    wrong = frozen(0, ["e1"])
+    watch.take("B1", wrong)
+    assert not watch.watches("B1")
+    watch.take("B1", restored(compensates=wrong["event_id"]))
+    assert watch.watches("B1")
+    watch.take("B1", frozen(DAY_MS, ["e1"], event_id="f2"))
+    assert [retaken.undone for retaken in watch.retaken] == [wrong]
+
+
 def test_a_step_is_taken_again_by_what_is_harsher_or_by_less_of_an_amount_that_was_raised() -> None:
     milder = restored(to_status="frozen", to_minor=1_000)
     assert watched(milder, frozen(DAY_MS, ["e1"], to_minor=1_000)).taken_again == 0

@@ -9,13 +9,17 @@ taken again within `stage_days` of the policy without a new cause. It is taken a
 status than the restoration led to, or, where that had raised the amount, to less than it. A cause is new if
 
 - the restriction names an event as evidence that was delivered after the restoration; or
-- days past due that it names had not come to the threshold on the day of the restoration, where that was a
-  compensation; where it was not, if nothing was past due on that day; or
-- the warning level was raised in between, at a score lower than that of the restoration (an income that stays away is
-  no event, and the four reasons that are named need not be those that have changed).
+- days past due that it names had not come to the threshold on the day of the restoration; or
+- the restoration compensated a step that was wrong, and what calls for the step now has arisen since that one was
+  taken: a warning that was raised in between, or days past due where those of that step are not there at the end of its
+  day; or
+- the warning level was raised since, at a score lower than that of the restoration, or than the one before where that
+  was of the same judgement (an income that stays away is no event, and the four reasons that are named need not be
+  those that have changed).
 
 **Every chain is whole.** `limit_seq` counts from 1 without a hole, every event starts where the last one ended, the
-first one at the amount of the first profile and at `normal`, and the last one ends where the state stands.
+first one at the amount of the profile at the first judgement and at `normal`, and the last one ends where the state
+stands.
 
 **No lasting mark of an outage.** At the end of the year, of every borrower of whom a debit failed because its channel
 was down (ground truth):
@@ -28,9 +32,10 @@ was down (ground truth):
 
 Nobody is left out: borrowers with trouble of their own keep what rests on it, and nothing else.
 
-**Who has come through is restored.** A restriction ends in the status `normal` if its way back ends before the next
-one or the end of the year, less a week in which events may be late: from the restriction or the cure, whichever is
-later, the probation; then the stages, each after the days of a stage and with an instalment paid on time since the last
-one (or nothing left to pay); each of them on a day without a level of `amber` or above and without a legal hold. Not
-due is who was zeroed, is in a distressed restructure or has a loan written off.
+**Who has come through is restored.** A restriction ends in the status `normal` if its way back ends before the next one
+or the end of the year, less a week in which events may be late: from the restriction or the cure, whichever is later,
+the probation; then the stages, each after the days of a stage and with an instalment paid on time since the last one
+(or nothing left to pay); each of them on a day without a level of `amber` or above, in force or waiting for the end of
+its cool-down, and without a legal hold. Not due is who was zeroed, is in a distressed restructure or has a loan written
+off.
 """

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 
+from streams.engine import delinquency
 from streams.engine.loan import (
     DAY,
     DUE,
@@ -19,6 +20,7 @@ from streams.engine.loan import (
     Loan,
     is_ended,
 )
+from streams.policy.model import Facts
 
 NEVER = 10**6
 
@@ -33,14 +35,15 @@ class Row:
 class LoanDays:
     """One loan. `excused` are the days that outages excuse, as the recorded failures and incidents tell."""
 
-    def __init__(self, loan: Loan, excused: set[int]) -> None:
+    def __init__(self, loan: Loan, excused: set[int], facts: Facts) -> None:
         self.loan = loan
         self.excused = excused
+        self.facts = facts
         self.rows = _rows(loan)
 
     def contractual(self, day: int, morning: bool = False) -> int:
         """Days past due at the end of a day, or in its `morning`, before what was paid on it."""
-        if is_ended(self.loan, day) or day < self.loan.disbursed_day:
+        if is_ended(self.loan, day - 1 if morning else day) or day < self.loan.disbursed_day:
             return 0
         return max(0, day - min((row.due_day for row in self.rows if _open(row, day, morning)), default=day))
 
@@ -48,6 +51,10 @@ class LoanDays:
         """Those of them that neither an outage excuses nor a pause that was set by then."""
         overdue = self.contractual(day, morning)
         return sum(1 for at in range(day - overdue + 1, day + 1) if not self._stopped(at, day))
+
+    def material(self, day: int) -> bool:
+        """Whether what is past due at the end of a day is above the thresholds of materiality."""
+        return delinquency.position_as_of(self.loan, day, self.facts).material > 0
 
     def _stopped(self, day: int, known_day: int) -> bool:
         pauses = self.loan.pauses
@@ -104,8 +111,8 @@ def _rows(loan: Loan) -> list[Row]:
 class Arrears:
     """All loans of one borrower."""
 
-    def __init__(self, loans: Iterable[Loan], excused: Mapping[str, set[int]]) -> None:
-        self.loans = [LoanDays(loan, excused.get(loan.loan_id, set())) for loan in loans]
+    def __init__(self, loans: Iterable[Loan], excused: Mapping[str, set[int]], facts: Facts) -> None:
+        self.loans = [LoanDays(loan, excused.get(loan.loan_id, set()), facts) for loan in loans]
 
     def contractual(self, day: int) -> int:
         return max((loan.contractual(day) for loan in self.loans), default=0)
@@ -113,9 +120,13 @@ class Arrears:
     def managed(self, day: int, morning: bool = False) -> int:
         return max((loan.managed(day, morning) for loan in self.loans), default=0)
 
-    def reaching(self, managed: int, day: int) -> int:
+    def reaching(self, managed: int, day: int, morning: bool) -> int:
         """How many loans are that many days past due on a day."""
-        return sum(1 for loan in self.loans if loan.managed(day, morning=True) >= managed)
+        return sum(1 for loan in self.loans if loan.managed(day, morning) >= managed)
+
+    def material(self, managed: int, day: int, morning: bool) -> bool:
+        """Whether a loan is that many days past due on a day, with arrears that are material."""
+        return any(loan.managed(day, morning) >= managed and loan.material(day) for loan in self.loans)
 
     def episodes(self, managed: int, day: int) -> int:
         """How many separate stretches of that many days past due there were in the year up to a day."""

@@ -131,7 +131,7 @@ class _Year:
                 ledger.settle(loan, end_day, self.policy.facts)
             told = self.tellers.of(name)
             days, explained = self.tellers.excused(told, self.end_ms)
-            arrears = Arrears(borrower.facts.loans.values(), days)
+            arrears = Arrears(borrower.facts.loans.values(), days, self.policy.facts)
             self._chain(name, told, borrower)
             if name in touched:
                 self._marks(name, told, arrears, explained, borrower)
@@ -173,7 +173,7 @@ class _Year:
         of_borrower = spells(told, self.tellers, end_day)
         self.found.zeroed += any(event["type"] == "limit_zeroed" for event in told.limits)
         self.found.restricted += bool(of_borrower)
-        rules = WayBack(self.policy.limits.restoration, told, self.tellers, arrears)
+        rules = WayBack(self.policy, told, self.tellers, arrears)
         for spell in of_borrower:
             if rules.end_day(spell) == NEVER:
                 continue
@@ -184,22 +184,53 @@ class _Year:
 
     def _flap(self, path: Path, one: Retaken, told: Told, arrears: Arrears) -> None:
         day = self.tellers.calendar.day(one.restored["at_ms"])
-        counted = [reason for reason in one.event["reasons"] if self.recount.of_arrears(reason)]
-        undone = "compensates" in one.restored
-        if undone and any(not self.recount.holds(reason, arrears, day) for reason in counted):
+        if "compensates" in one.restored:
+            if self._undone_later(one.event, arrears, day) or self._arisen_since_undone(one, told, arrears):
+                return
+        elif self._reached_since(one.event, arrears, day):
             return
-        if not undone and counted and arrears.managed(day) == 0:
-            return
-        raised = [
-            warning["score"]
-            for warning in told.warnings
-            if warning["type"] in RAISED and one.restored["told_ms"] <= warning["told_ms"] <= one.event["told_ms"]
-        ]
-        if raised and min(raised) < explain(path, one.borrower_id, one.restored["told_ms"]).score.score:
+        if self._score_fell(path, one, told):
             return
         self.found.flaps += 1
         what = f"{one.event['type']} {one.event['event_id']} takes back {one.restored['event_id']}"
         self.found.offend("flap", one.borrower_id, what)
+
+    def _counted(self, event: Event) -> list[Event]:
+        return [reason for reason in event["reasons"] if self.recount.of_arrears(reason)]
+
+    def _undone_later(self, event: Event, arrears: Arrears, day: int) -> bool:
+        """Whether what was told later shows that the step taken again was wrong too."""
+        return any(not self.recount.holds(reason, arrears, day) for reason in self._counted(event))
+
+    def _arisen_since_undone(self, one: Retaken, told: Told, arrears: Arrears) -> bool:
+        """Whether what calls for the step, arrears or a warning, was not there yet when it was first taken, wrongly."""
+        if one.undone is None:
+            return False
+        if any(
+            warning["type"] in RAISED and one.undone["told_ms"] < warning["told_ms"] < one.restored["told_ms"]
+            for warning in told.warnings
+        ):
+            return True
+        day = self.tellers.calendar.day(one.undone["at_ms"])
+        return bool(self._counted(one.event)) and any(
+            not self.recount.holds(reason, arrears, day, morning=False) for reason in self._counted(one.undone)
+        )
+
+    def _reached_since(self, event: Event, arrears: Arrears, day: int) -> bool:
+        """Whether arrears call for a step that did not on the day on which it was given back."""
+        counted = self._counted(event)
+        return bool(counted) and not any(self.recount.holds(reason, arrears, day) for reason in counted)
+
+    def _score_fell(self, path: Path, one: Retaken, told: Told) -> bool:
+        """Whether the score has fallen since, in the very judgement that gave back too."""
+        restored_ms, event_ms = one.restored["told_ms"], one.event["told_ms"]
+        raised = [
+            warning["score"]
+            for warning in told.warnings
+            if warning["type"] in RAISED and restored_ms <= warning["told_ms"] <= event_ms
+        ]
+        before_ms = restored_ms - 1 if event_ms == restored_ms else restored_ms
+        return bool(raised) and min(raised) < explain(path, one.borrower_id, before_ms).score.score
 
 
 def _about(output: Output) -> str:

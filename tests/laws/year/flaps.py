@@ -7,20 +7,26 @@ from tests.laws.year.told import CUT, DAY_MS, Event
 
 
 class Retaken(NamedTuple):
-    """A step taken again that names nothing as evidence that was delivered since it was given back."""
+    """A step taken again that names nothing as evidence that was delivered since. `undone` is the step that `restored`
+    compensates, None where it gives back what was right."""
 
     borrower_id: str
+    undone: Event | None
     restored: Event
     event: Event
 
 
-class _Watched(NamedTuple):
-    restored: Event
-    delivered: set[str]
+class _Watched:
+    """One who has been restricted: the steps taken, the last that was given back, and what was delivered since then."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, Event] = {}
+        self.restored: Event | None = None
+        self.delivered: set[str] = set()
 
 
 class Watch:
-    """To whom something was given back, and which of their events were delivered since.
+    """Who has been restricted, what was given back to them, and which of their events were delivered since.
 
     `taken_again` counts the steps that were taken again, `retaken` are those of them still without a new cause.
     """
@@ -32,7 +38,8 @@ class Watch:
         self.taken_again = 0
 
     def watches(self, name: str) -> bool:
-        return name in self._watched
+        watched = self._watched.get(name)
+        return watched is not None and watched.restored is not None
 
     def deliver(self, name: str, event_id: str) -> None:
         """An event of one who is watched was delivered."""
@@ -40,19 +47,26 @@ class Watch:
 
     def take(self, name: str, event: Event) -> None:
         """Take the next limit event of a borrower."""
-        if event["type"] == "limit_restored":
-            self._watched[name] = _Watched(event, set())
-            return
-        watched = self._watched.get(name)
-        if watched is None or event["type"] not in CUT:
-            return
+        if event["type"] in CUT:
+            watched = self._watched.setdefault(name, _Watched())
+            self._look(name, watched, event)
+            watched.steps[event["event_id"]] = event
+        elif event["type"] == "limit_restored":
+            watched = self._watched.setdefault(name, _Watched())
+            watched.restored = event
+            watched.delivered.clear()
+
+    def _look(self, name: str, watched: _Watched, event: Event) -> None:
         restored = watched.restored
+        if restored is None:
+            return
         if event["at_ms"] - restored["at_ms"] >= self._within_ms:
-            del self._watched[name]
+            watched.restored = None
         elif _takes_back(event, restored):
             self.taken_again += 1
             if not any(proof in watched.delivered for reason in event["reasons"] for proof in reason["evidence"]):
-                self.retaken.append(Retaken(name, restored, event))
+                undone = watched.steps.get(restored.get("compensates", ""))
+                self.retaken.append(Retaken(name, undone, restored, event))
 
 
 def _takes_back(event: Event, restored: Event) -> bool:

@@ -22,6 +22,7 @@ class Recount:
             for condition in conditions
             if condition.several_loans is not None
         }
+        self._material = {condition.managed_dpd_from for condition in conditions if condition.material}
         self._episodes = {condition.overdue_episodes_from for condition in conditions}
         self.listed_from = min(condition.managed_dpd_from or 0 for condition in conditions if condition.blacklists)
         """The days past due from which a borrower is listed."""
@@ -30,14 +31,17 @@ class Recount:
         """Whether a reason counts days past due, loans or episodes of them."""
         return reason["code"] in self._days and isinstance(reason["value"], int)
 
-    def holds(self, reason: Event, arrears: Arrears, day: int) -> bool:
-        """Whether such a reason is true of the morning of a day."""
+    def holds(self, reason: Event, arrears: Arrears, day: int, morning: bool = True) -> bool:
+        """Whether such a reason is true of the morning of a day, or of its end, when all that is paid on it is paid.
+        Episodes are those that mornings have seen."""
         threshold: int = reason["threshold"]
         if threshold in self._several:
-            return arrears.reaching(self._several[threshold], day) >= threshold
+            return arrears.reaching(self._several[threshold], day, morning) >= threshold
         if threshold in self._episodes:
             return arrears.episodes(EPISODE_DPD, day) >= threshold
-        return arrears.managed(day, morning=True) >= threshold
+        if threshold in self._material:
+            return arrears.material(threshold, day, morning)
+        return arrears.managed(day, morning) >= threshold
 
     def of_outage(self, reason: Event, arrears: Arrears, explained: set[str], day: int) -> bool:
         """Whether a reason is nothing but the outage's: see the claims."""

@@ -17,14 +17,14 @@ _KEPT = (
 )  # fmt: skip
 _HEEDED = tuple(
     f'{{"type":"{kind}'.encode()
-    for kind in ("repayment_failed", "failure_reattributed", "incident_", "hold_", "profile_set")
+    for kind in ("repayment_failed", "failure_reattributed", "incident_", "hold_", "profile_set", "tick")
 )
 
 
 class Told:
     """One borrower: its limit and warning events, the entries of the blacklist, and of the inputs what is asked for.
 
-    `first_limit_minor` is that of the first profile, `holds` are (day set, day lifted or None).
+    `first_limit_minor` is that of the profile at its first judgement, `holds` are (day set, day lifted or None).
     """
 
     def __init__(self) -> None:
@@ -45,6 +45,7 @@ class Tellers:
         self.people: dict[str, Told] = {}
         self.incidents: dict[str, Event] = {}
         self._borrowers_own = set(policy.facts.attribution.borrower)
+        self._clock_runs = False
 
     def of(self, name: str) -> Told:
         told = self.people.get(name)
@@ -58,6 +59,9 @@ class Tellers:
             return
         event = json.loads(value)
         kind = event["type"]
+        if kind == "tick":
+            self._clock_runs = True
+            return
         if kind.startswith("incident_"):
             self.incidents[event["incident_id"]] = self.incidents.get(event["incident_id"], {}) | event
             return
@@ -67,7 +71,8 @@ class Tellers:
         elif kind == "failure_reattributed":
             told.revised[event["attempt_id"]] = event["attribution"]
         elif kind == "profile_set":
-            if told.first_limit_minor is None:
+            # Nobody is judged before the first tick.
+            if told.first_limit_minor is None or not self._clock_runs:
                 told.first_limit_minor = event["limit_minor"]
         elif kind == "hold_set":
             told.holds.append((self.calendar.day(event["at_ms"]), None))

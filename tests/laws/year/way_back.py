@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from streams.engine import loan_facts
-from streams.policy.model import LEVELS, Restoration
+from streams.policy.model import LEVELS, Policy
 from tests.laws.year.arrears import NEVER, Arrears
 from tests.laws.year.told import CUT, Event, Tellers, Told
 
@@ -42,11 +42,19 @@ def spells(told: Told, tellers: Tellers, end_day: int) -> list[Spell]:
 class WayBack:
     """The rules of restoration, and one borrower's days."""
 
-    def __init__(self, rules: Restoration, told: Told, tellers: Tellers, arrears: Arrears) -> None:
-        self._rules = rules
+    def __init__(self, policy: Policy, told: Told, tellers: Tellers, arrears: Arrears) -> None:
+        self._rules = policy.limits.restoration
         self._told = told
         self._arrears = arrears
-        self._levels = [(tellers.calendar.day(event["at_ms"]), LEVELS.index(event["level"])) for event in told.warnings]
+        levels = [(tellers.calendar.day(event["at_ms"]), LEVELS.index(event["level"])) for event in told.warnings]
+        # A level that is raised again when its cool-down ends was called for all the while.
+        cooling_days = policy.warnings[_AMBER - 1].cool_down_days
+        following = [*levels[1:], (NEVER, 0)]
+        self._levels = [
+            (day, level)
+            for (day, level), (next_day, next_level) in zip(levels, following, strict=False)
+            if not level < _AMBER <= next_level or next_day > day + cooling_days
+        ]
 
     def end_day(self, spell: Spell) -> int:
         """The day by which the limit is restored as a whole, NEVER if that is not within the spell."""
