@@ -20,7 +20,7 @@ Layouts (stride first):
   (sorted) and ``attempt_channels`` beside it.
 - ``channels``: every channel over which something was paid or tried; ``channel_since`` beside it is the first at_ms.
 - ``graces``: first day, last day of the grace that an incident gives; sorted. ``grace_ids`` (incidents) beside it. A
-  function of attempts, rows and incidents (see incidents).
+  function of attempts, rows and incidents (see graces).
 - ``pauses``: first day, last day, day it was set; sorted.
 - ``rebuttals``: stage (2, 3), day it was recorded, last day it holds; ``rebuttal_ids`` (event ids) beside it.
 - ``plans``: accepted at_ms, accepted day, last day, closed at_ms, closed day, state it closed in; ``plan_ids`` beside

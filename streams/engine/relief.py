@@ -9,7 +9,7 @@ waiver_proposed    penalties charged during a grace; each once, less what was wa
 from msgspec import UNSET
 
 from schemas import outbound
-from streams.engine import incidents, ledger
+from streams.engine import graces, ledger
 from streams.engine.calendar import Calendar, iso_day
 from streams.engine.cases import Case
 from streams.engine.chunk import TaskState
@@ -51,12 +51,12 @@ def heed_incidents(case: Case, task: TaskState, as_of_ms: int, rules: Facts, cal
         if rules.incidents.reach == "due":
             ledger.settle(loan, calendar.day(as_of_ms), rules)
             case.dirty(LOANS)
-        case.relieved_by = incidents.give(loan, task.incidents, rules.incidents, calendar) or case.relieved_by
+        case.relieved_by = graces.give(loan, task.incidents, rules.incidents, calendar) or case.relieved_by
     if case.relieved_by:
         case.retroactive = case.more_than_windows = True
         case.dirty(LOANS)
     logins = facts.windows.logins
-    if logins is not None and incidents.skip_logins(logins, facts.loans.values(), task.incidents, calendar):
+    if logins is not None and graces.skip_logins(logins, facts.loans.values(), task.incidents, calendar):
         case.dirty(LOGINS)
     facts.incidents_rev = task.incidents_rev
 
@@ -64,7 +64,7 @@ def heed_incidents(case: Case, task: TaskState, as_of_ms: int, rules: Facts, cal
 def note_overdue(case: Case, as_of_ms: int, calendar: Calendar) -> None:
     """Enter what has fallen overdue into the index of failures, where a later incident finds what was due."""
     for loan in case.borrower.facts.loans.values():
-        days = incidents.newly_overdue(loan, calendar.day(as_of_ms))
+        days = graces.newly_overdue(loan, calendar.day(as_of_ms))
         if days:
             case.failed_days += days
             case.dirty(LOANS)

@@ -12,7 +12,8 @@ from streams.engine import delinquency, windows
 from streams.engine.calendar import DAY_MS, HOUR_MS, Calendar
 from streams.engine.features import evaluate_logins
 from streams.engine.fold import Engine
-from streams.engine.incidents import FOREVER_MS, Incident, skip_logins
+from streams.engine.graces import skip_logins
+from streams.engine.incidents import FOREVER_MS, Incident
 from streams.engine.state import unpack
 from streams.policy.loader import load
 from streams.replay.cycle import LocalTask, chunks
