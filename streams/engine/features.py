@@ -155,19 +155,6 @@ _AT_SIGNALS: Final = 7
 _BY_BORROWER: Final = 1
 
 
-class UsualSpend:
-    """The sum of squares of 90 days of spending, kept as long as the days are the same.
-
-    Spending is only ever added to a day, so that the same days with the same sum are the same spending.
-    """
-
-    __slots__ = ("key", "squares")
-
-    def __init__(self) -> None:
-        self.key = (NONE, NONE, NONE, NONE)
-        self.squares = 0
-
-
 class FeatureCache:
     """The features of one borrower while its state is loaded; never stored.
 
@@ -177,7 +164,7 @@ class FeatureCache:
     by policy digest the version that the score in the standing is of.
     """
 
-    __slots__ = ("dirty", "due_minor", "hour", "scored", "signals", "until", "until_any", "usual", "values", "version")
+    __slots__ = ("dirty", "due_minor", "hour", "scored", "signals", "until", "until_any", "values", "version")
 
     def __init__(self) -> None:
         self.dirty = EVERYTHING
@@ -187,7 +174,6 @@ class FeatureCache:
         self.signals = SignalCache()
         self.due_minor: Value = None
         self.scored: dict[str, int] = {}
-        self.usual = UsualSpend()
         self.values: list[Value] = [None] * len(FEATURES)
         self.version = 0
 
@@ -249,9 +235,7 @@ def _refresh(cache: FeatureCache, dirty: int, windows: Windows, loans: Collectio
     if dirty & LOGINS:
         *values[_LOGINS : _LOGINS + 5], until[_AT_LOGINS] = evaluate_logins(windows.logins, day, hour)
     if dirty & SPENDING:
-        *values[_SPENDING : _SPENDING + 4], until[_AT_SPENDING] = evaluate_spending(
-            windows.spending, day, hour, cache.usual
-        )
+        *values[_SPENDING : _SPENDING + 4], until[_AT_SPENDING] = evaluate_spending(windows.spending, day, hour)
     if dirty & BORROWING:
         *values[_BORROWING : _BORROWING + 4], until[_AT_BORROWING] = evaluate_borrowing(windows.borrowing, day)
     if dirty & LOANS:
@@ -353,9 +337,7 @@ def evaluate_borrowing(borrowing: Borrowing | None, day: int) -> tuple[Value, Va
     return week, month, quarter, None if repaid == 0 else from_credit * 10_000 // repaid, until
 
 
-def evaluate_spending(
-    spending: Spending | None, day: int, hour: int, usual: UsualSpend
-) -> tuple[Value, Value, Value, Value, int]:
+def evaluate_spending(spending: Spending | None, day: int, hour: int) -> tuple[Value, Value, Value, Value, int]:
     """The 4 features from spend_24h_to_mean_bp on."""
     if spending is None:
         return None, None, None, None, NEVER
@@ -372,15 +354,15 @@ def evaluate_spending(
     else:
         at = bisect_right(spending.hours, hour - 24)
         until = min(until, (end_day + 1) * 24 + 23, leaves(spending.hours, at, 24))
-        start, end = bisect_left(days, end_day - 90), bisect_left(days, end_day)
-        total = sum(out[start:end]) - sum(credit[start:end])
+        # One pass, without lists of its own: compiled it is as cheap as remembering the sums from event to event.
+        total = squares = 0
+        for index in range(bisect_left(days, end_day - 90), bisect_left(days, end_day)):
+            spend = out[index] - credit[index]
+            total += spend
+            squares += spend * spend
         if total > 0:
-            key = (end_day, start, end, total)
-            if key != usual.key:
-                spends = [all_out - repaid for all_out, repaid in zip(out[start:end], credit[start:end], strict=True)]
-                usual.key, usual.squares = key, sum(map(mul, spends, spends))
             spent = sum(spending.spent[at:])
-            deviation = max(isqrt(seen * usual.squares - total * total), total // 10, 1)
+            deviation = max(isqrt(seen * squares - total * total), total // 10, 1)
             to_mean = spent * seen * 10_000 // total
             deviations = (spent * seen - total) * 100 // deviation
     spent = sum(out[recent:]) - sum(credit[recent:])
