@@ -17,8 +17,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 # annotations when it makes a decoder; so do those that are seldom run.
 _COMPILED = (
     "allocation", "arrears", "calendar", "cases", "debts", "decide", "decode", "delinquency", "encode",
-    "features", "fold", "graces", "history", "incomes", "ingest", "journal", "ledger", "limits", "loan_facts",
-    "login_skips", "offers", "order", "parts", "reasons", "regulatory", "relief", "reminders", "reviews",
+    "feature", "features", "fold", "graces", "history", "incomes", "ingest", "journal", "ledger", "limits",
+    "loan_facts", "login_skips", "offers", "order", "parts", "reasons", "regulatory", "relief", "reminders", "reviews",
     "score", "score_edges", "score_fall", "seen", "shadows", "signal_features", "signal_windows", "view",
     "warnings", "windows",
 )  # fmt: skip

@@ -27,3 +27,11 @@ class Feature(NamedTuple):
 def leaves(times: list[int], at: int, span: int) -> int:
     """The day (or hour) on which the entry at `at`, the oldest of a window of `span` days (or hours), leaves it."""
     return times[at] + span if at < len(times) else NEVER
+
+
+def sum_between(column: list[int], start: int, end: int) -> int:
+    """The sum of a column from one place to before another, without a list of its own for it."""
+    found = 0
+    for at in range(start, end):
+        found += column[at]
+    return found

@@ -13,7 +13,7 @@ from typing import Final
 from streams.engine.arrears import graced_days
 from streams.engine.behaviour import NONE, Activity, Borrowing, Income, Logins, Spending, Windows
 from streams.engine.calendar import Calendar
-from streams.engine.feature import CAP_BP, NEVER, Feature, Value, leaves
+from streams.engine.feature import CAP_BP, NEVER, Feature, Value, leaves, sum_between
 from streams.engine.incomes import Incomes, seen_monthly, seen_until
 from streams.engine.loan import (
     ATTEMPT,
@@ -204,8 +204,9 @@ def evaluate(
     hour = calendar.hour(as_of_ms)
     dirty = cache.dirty
     if hour >= cache.until_any:
-        for part, until in zip(_PARTS, cache.until, strict=True):
-            if hour >= until:
+        until = cache.until
+        for at, part in enumerate(_PARTS):
+            if hour >= until[at]:
                 dirty |= part
     elif hour < cache.hour:
         dirty |= EVERYTHING
@@ -274,10 +275,10 @@ def evaluate_activity(activity: Activity | None, day: int) -> tuple[Value, int]:
     days, counts = activity.days, activity.counts
     recent, oldest = bisect_right(days, day - 30), bisect_right(days, day - 120)
     until = min(leaves(days, recent, 30), leaves(days, oldest, 120)) * 24
-    before = sum(counts[oldest:recent])
+    before = sum_between(counts, oldest, recent)
     if before == 0:
         return None, until
-    return 10_000 - sum(counts[recent:]) * 30_000 // before, until
+    return 10_000 - sum_between(counts, recent, len(counts)) * 30_000 // before, until
 
 
 def evaluate_logins(logins: Logins | None, day: int, hour: int) -> tuple[Value, Value, Value, Value, Value, int]:
@@ -296,10 +297,10 @@ def evaluate_logins(logins: Logins | None, day: int, hour: int) -> tuple[Value, 
         return None, None, None, refused, None, until
     days, counts = logins.days, logins.counts
     recent = bisect_right(days, day - 7)
-    week = sum(counts[recent:])
+    week = sum_between(counts, recent, len(counts))
     decline: Value = None
     if logins.first_day <= day - 34:
-        before = sum(counts[bisect_right(days, day - 35) : recent])
+        before = sum_between(counts, bisect_right(days, day - 35), recent)
         if before > 0:
             decline = 10_000 - week * 40_000 // before
     fresh: Value = None
@@ -361,15 +362,16 @@ def evaluate_spending(spending: Spending | None, day: int, hour: int) -> tuple[V
             total += spend
             squares += spend * spend
         if total > 0:
-            spent = sum(spending.spent[at:])
+            spent = sum_between(spending.spent, at, len(spending.spent))
             deviation = max(isqrt(seen * squares - total * total), total // 10, 1)
             to_mean = spent * seen * 10_000 // total
             deviations = (spent * seen - total) * 100 // deviation
-    spent = sum(out[recent:]) - sum(credit[recent:])
+    end = len(days)
+    spent = sum_between(out, recent, end) - sum_between(credit, recent, end)
     if spent == 0:
         return to_mean, deviations, None, None, until
-    cash = sum(spending.cash[recent:]) * 10_000 // spent
-    return to_mean, deviations, cash, sum(spending.transfer[recent:]) * 10_000 // spent, until
+    cash = sum_between(spending.cash, recent, end) * 10_000 // spent
+    return to_mean, deviations, cash, sum_between(spending.transfer, recent, end) * 10_000 // spent, until
 
 
 def evaluate_income(income: Income | None, day: int) -> tuple[Value, Value, Value, Value, int]:
@@ -422,12 +424,12 @@ def evaluate_outflow(spending: Spending | None, income: Income | None, day: int)
         return None, (income.inflow_first_day + 29) * 24
     recent = bisect_right(income.inflow_days, day - 30)
     until = leaves(income.inflow_days, recent, 30)
-    inflow = sum(income.inflow[recent:])
+    inflow = sum_between(income.inflow, recent, len(income.inflow))
     outflow = 0
     if spending is not None:
         recent = bisect_right(spending.days, day - 30)
         until = min(until, leaves(spending.days, recent, 30))
-        outflow = sum(spending.out[recent:])
+        outflow = sum_between(spending.out, recent, len(spending.out))
     if inflow == 0:
         return None if outflow == 0 else CAP_BP, until * 24
     return min(CAP_BP, outflow * 10_000 // inflow), until * 24

@@ -65,10 +65,11 @@ def _concerns(incident: Incident, loan: Loan) -> bool:
 def _first_failure(loan: Loan, incident: Incident, rules: IncidentRules) -> int:
     first = NONE
     attempts, channel = loan.attempts, "" if incident.all else incident.channel
+    from_ms, until_ms = incident.from_ms, incident.until_ms
     for index, used in enumerate(loan.attempt_channels):
         at = index * ATTEMPT
         day = attempts[at + ATTEMPT_DAY]
-        if day == NONE or not incident.from_ms <= attempts[at + ATTEMPT_MS] <= incident.until_ms:
+        if day == NONE or not from_ms <= attempts[at + ATTEMPT_MS] <= until_ms:
             continue
         if channel in ("", used) and ATTRIBUTIONS[attempts[at + ATTRIBUTION]] in rules.attributions:
             first = day if first == NONE else min(first, day)
