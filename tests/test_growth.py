@@ -88,7 +88,7 @@ async def test_a_store_that_copies_the_log_holds_state_wake_up_and_failures_of_e
         assert loaded.blobs == {name: template.state for name, template in clones.items()}
         assert loaded.due == sorted((one.wake_ms, name) for name, one in clones.items() if one.wake_ms is not None)
         assert loaded.failures == sorted(begin + name for name, one in clones.items() for begin in one.failures)
-        assert (await store.roll(last, last, -1, 0)).total == log[-1].record.roll.borrowers
+        assert (await store.roll(last, last, None, 0)).total == log[-1].record.roll.borrowers
 
 
 def test_a_task_counts_its_clones(population: Population) -> None:

@@ -17,10 +17,11 @@ from msgspec import Struct, field
 
 from streams.engine.chunk import Span, Wake
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of the layout of a task's state in the store."""
 OLDEST_SCHEMA = 2
-"""The oldest layout that is taken over as it is: its states are sealed as they are, without being compressed."""
+"""The oldest layout that is taken over: of 2 states are sealed without being compressed, up to 3 who has no wake-up
+stands in an index of its own."""
 LOOK_STATES = 1_000
 """Most borrowers in one `look`."""
 ROLL_FAILURES = 500
@@ -79,7 +80,8 @@ class Change(Struct, frozen=True):
 
     `to_applied` is its offset in the commit log (of its last part), `read_from` that of its first part. `changed`
     maps each borrower whose state changed to its packed state, sealed (`streams.store.seal`), `wakes` to its next
-    wake-up in epoch ms, whether that has moved or not (None: none any more; who has and had none is not in it). `task`
+    wake-up in epoch ms, whether that has moved or not (None: none any more; who has and had none is not in it; nor is
+    anybody whose state has not changed). `task`
     is the packed task state, sealed too, None where the commit leaves it as it was (a claim). `failures` are new
     entries of the index of failures; those that sort before `failures_from` are dropped. `erased` are borrowers whose
     state goes, and with it their wake-up and their failures, before all else: who came again afterwards is in
@@ -118,11 +120,11 @@ class Looked(Struct, frozen=True):
 
 
 class Rolled(Struct, frozen=True):
-    """Answer of `roll`: states and next wake-ups (None: none), how many borrowers wait for a later call, how many have
-    a state at all, and entries of the index of failures."""
+    """Answer of `roll`: states and next wake-ups (None: none), the place reached (None: nobody is behind it), how many
+    have a state at all, and entries of the index of failures."""
 
     states: dict[str, tuple[bytes, int | None]]
-    left: int
+    after: str | None
     total: int
     failures: list[str] = field(default_factory=list)
 
@@ -182,11 +184,14 @@ class Store(Protocol):
         """
 
     async def roll(
-        self, fence: int, applied: int, until: int, most_bytes: int, failures_after: str | None = None
+        self, fence: int, applied: int, after: str | None, most_bytes: int, failures_after: str | None = None
     ) -> Rolled:
-        """The borrowers whose states were copied longest ago, from commits at or before the offset `until`; about
-        `most_bytes` of them, but one at least. And the first `ROLL_FAILURES` entries of the index of failures behind
-        `failures_after` (None: none). Raises as `load` does.
+        """Borrowers behind the place `after` ("": from the start, None: none); about `most_bytes` of them, but one at
+        least. And the first `ROLL_FAILURES` entries of the index of failures behind `failures_after` (None: none).
+        Raises as `load` does.
+
+        Who goes on from place to place until none is left meets everybody that had a state all the while, some maybe
+        twice, whatever was copied in between. Where a place is of no use any more, the store begins anew by itself.
 
         Raises:
             Corrupted: a state that should be there is not.

@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 -- Reads states and due wake-ups, only where the copy stands at the caller's commit.
--- KEYS: meta, wakes, failures, written, then each key to read.
+-- KEYS: meta, wakes, failures, then each key to read.
 -- ARGV: fence, applied, due until ('' = no wake-ups), most wake-ups and most failures, prefix of a borrower's key, then the
 --       bounds of the failures asked for ('' = none). A failure is day (7 digits), '|', borrower.
 -- The keys of due and failed borrowers are not known to the caller; they carry the same hash tag, so they are on this node.
@@ -19,7 +19,7 @@ local is_lost = false
 -- Whether a key was there and is not any more: deleted by hand, or evicted. Few have no state, only those who are new.
 local function was_there(key)
   if string.sub(key, 1, #ARGV[5]) ~= ARGV[5] then return redis.call('HEXISTS', KEYS[1], 'task') == 1 end
-  return redis.call('ZSCORE', KEYS[4], string.sub(key, #ARGV[5] + 1)) and true
+  return redis.call('ZSCORE', KEYS[2], string.sub(key, #ARGV[5] + 1)) and true
 end
 
 local function read(keys, from)
@@ -42,6 +42,6 @@ end
 local due_keys, failed_keys = {}, {}
 for i = 1, #due, 2 do due_keys[#due_keys + 1] = ARGV[5] .. due[i] end
 for i = 1, #failed do failed_keys[i] = ARGV[5] .. string.sub(failed[i], 9) end
-local asked_states, due_states, failed_states = read(KEYS, 5), read(due_keys, 1), read(failed_keys, 1)
+local asked_states, due_states, failed_states = read(KEYS, 4), read(due_keys, 1), read(failed_keys, 1)
 if is_lost then return {'LOST'} end
 return {'OK', asked_states, due, due_states, failed, failed_states}

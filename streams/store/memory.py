@@ -2,7 +2,6 @@
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import AsyncIterator, Sequence
-from itertools import takewhile
 
 from streams.engine.chunk import Span, Wake
 from streams.engine.incidents import borrower_of
@@ -65,8 +64,6 @@ class MemoryStore:
         self._wakes: list[Wake] = []
         self._failures = FailureIndex()
         self._task: bytes | None = None
-        # By the offset of the commit they were copied from: whoever is written again goes to the end.
-        self._written: dict[str, int] = {}
 
     @property
     def partition(self) -> int:
@@ -93,13 +90,9 @@ class MemoryStore:
             raise Stale(self._partition, from_applied, held.applied)
         for borrower in change.erased:
             self._states.pop(borrower, None)
-            self._written.pop(borrower, None)
             self._failures.forget(borrower)
             self._wake(borrower, None)
         self._states.update(change.changed)
-        for borrower in change.changed:
-            self._written.pop(borrower, None)
-            self._written[borrower] = change.to_applied
         for borrower, moment in change.wakes.items():
             self._wake(borrower, moment)
         self._failures.change(change.failures, change.failures_from)
@@ -131,19 +124,20 @@ class MemoryStore:
         return None if self._task is None else unseal("", self._task)
 
     async def roll(
-        self, fence: int, applied: int, until: int, most_bytes: int, failures_after: str | None = None
+        self, fence: int, applied: int, after: str | None, most_bytes: int, failures_after: str | None = None
     ) -> Rolled:
         self._check_at(fence, applied)
-        waiting = list(takewhile(lambda name: self._written[name] <= until, self._written))
+        behind = [] if after is None else sorted(name for name in self._states if name > after)
         states: dict[str, tuple[bytes, int | None]] = {}
-        size = 0
-        for name in waiting:
-            if size >= most_bytes:
+        size, reached = 0, None
+        for name in behind:
+            if states and size >= most_bytes:
+                reached = next(reversed(states))
                 break
             states[name] = unseal(name, self._states[name]), self._moments.get(name)
             size += len(self._states[name])
         failures = [] if failures_after is None else self._failures.behind(failures_after, ROLL_FAILURES)
-        return Rolled(states, len(waiting) - len(states), len(self._written), failures)
+        return Rolled(states, reached, len(self._states), failures)
 
     async def look(self, fence: int, applied: int, borrowers: Sequence[str]) -> Looked:
         self._check_at(fence, applied)

@@ -1,9 +1,9 @@
 """A task's state in Redis.
 
 Keys, all under the hash tag `{app:partition}`, so that every script stays on one node of a cluster: `:meta` (hash),
-`:task` and `:b:<borrower>` (packed states, sealed), `:wakes` (sorted set of borrowers by moment), `:failures` (sorted
-set of index entries, all of score 0), `:written` (sorted set of all borrowers by the commit their state was copied
-from, so that a state that vanishes is missed). None expires.
+`:task` and `:b:<borrower>` (packed states, sealed), `:wakes` (sorted set of all borrowers by moment, infinity for who
+has no wake-up, so that a state that vanishes is missed), `:failures` (sorted set of index entries, all of score 0).
+None expires.
 
 A commit is one script as long as its states stay within `PART_BYTES`; a larger one is cut, so that no script holds
 Redis up for long. Nobody sees what has been copied of it meanwhile: the first part marks the task and `load` refuses
@@ -11,7 +11,7 @@ until the last part has moved `applied` on. Where the copying ends in between, t
 over it.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -60,8 +60,12 @@ PART_STATES = 8_000
 """Most bytes and states that one script copies or reads: about 30 ms of Redis' time."""
 _WIPE_KEYS = 1_000
 _ROLL_STATES = 500
+_ADOPTED = 3_000
 _RETRIES = 3
 _OLDEST = (7, 0)
+
+_Told = tuple[str, bytes, int | str]
+"""(key, sealed state or nothing for who is erased, score of the next wake-up or nothing where it is as it was)."""
 
 _SCRIPTS = {file.stem: file.read_text() for file in Path(__file__).parent.glob("*.lua")}
 
@@ -180,6 +184,7 @@ class RedisStore:
         self._task = f"{tag}:task"
         self._wakes = f"{tag}:wakes"
         self._failures = f"{tag}:failures"
+        # Of layouts before: all borrowers once more, by the commit their state was copied from.
         self._written = f"{tag}:written"
         self._prefix = f"{tag}:b:"
         self._scripts = {name: redis.register_script(source) for name, source in _SCRIPTS.items()}
@@ -197,22 +202,27 @@ class RedisStore:
 
     async def claim(self, fence: int, incarnation: str) -> Meta:
         await self._run("claim", fence, None, [self._meta], [fence, incarnation, SCHEMA, OLDEST_SCHEMA])
+        left = True
+        while left:
+            _, left = await self._run("adopt", fence, None, [self._meta, self._wakes, self._written], [fence, _ADOPTED])
         return await self.meta()
 
     async def apply(self, fence: int, from_applied: int | None, change: Change) -> None:
-        states = [(self._prefix + name, b"") for name in change.erased]
-        states += [(self._prefix + name, sealed) for name, sealed in change.changed.items()]
+        wakes = change.wakes
+        states: list[_Told] = [(self._prefix + name, b"", "") for name in change.erased]
+        states += [
+            (self._prefix + name, sealed, _score(wakes[name]) if name in wakes else "")
+            for name, sealed in change.changed.items()
+        ]
         parts = list(_cut(states))
         before = "" if from_applied is None else from_applied
         for number, part in enumerate(parts, start=1):
             more = number < len(parts)
-            dropped, moments = ([], []) if more else _split(change.wakes, change.erased)
-            failures = () if more else change.failures
             await self._run(
                 "apply",
                 fence,
                 from_applied,
-                [self._meta, self._task, self._wakes, self._failures, self._written, *(key for key, _ in part)],
+                [self._meta, self._task, self._wakes, self._failures, *(key for key, _, _ in part)],
                 [
                     fence,
                     before,
@@ -221,12 +231,9 @@ class RedisStore:
                     "1" if more else "",
                     "" if more or change.task is None else change.task,
                     "" if more or change.failures_from is None else f"({change.failures_from}",
-                    len(dropped),
-                    len(failures),
-                    *(state for _, state in part),
-                    *dropped,
-                    *failures,
-                    *moments,
+                    *(state for _, state, _ in part),
+                    *(moment for _, _, moment in part),
+                    *(() if more else change.failures),
                 ],
             )
 
@@ -246,7 +253,7 @@ class RedisStore:
         span = ("", "") if failures is None else (f"({failures[0]}", f"({failures[1]}")
         for start in range(0, max(len(borrowers), 1), PART_STATES):
             asked = borrowers[start : start + PART_STATES]
-            keys = [self._meta, self._wakes, self._failures, self._written]
+            keys = [self._meta, self._wakes, self._failures]
             keys += [self._prefix + name for name in asked]
             _, states, wakes, due_states, failed, failed_states = await self._run(
                 "load", fence, applied, keys, [fence, applied, until, limit, self._prefix, *span]
@@ -262,20 +269,21 @@ class RedisStore:
         return Loaded(blobs, due, entries)
 
     async def task_blob(self, fence: int, applied: int) -> bytes | None:
-        keys = [self._meta, self._wakes, self._failures, self._written, self._task]
+        keys = [self._meta, self._wakes, self._failures, self._task]
         _, states, *_ = await self._run("load", fence, applied, keys, [fence, applied, "", 0, self._prefix, "", ""])
         return self._unseal([""], states)[""]
 
     async def roll(
-        self, fence: int, applied: int, until: int, most_bytes: int, failures_after: str | None = None
+        self, fence: int, applied: int, after: str | None, most_bytes: int, failures_after: str | None = None
     ) -> Rolled:
         behind = "" if failures_after is None else f"({failures_after}" if failures_after else "-"
-        _, names, states, moments, left, total, failures = await self._run(
+        place = "-" if after is None else after
+        _, names, states, moments, reached, total, failures = await self._run(
             "roll",
             fence,
             applied,
-            [self._meta, self._wakes, self._failures, self._written],
-            [fence, applied, until, most_bytes, _ROLL_STATES, self._prefix, behind, ROLL_FAILURES],
+            [self._meta, self._wakes, self._failures],
+            [fence, applied, place, most_bytes, _ROLL_STATES, self._prefix, behind, ROLL_FAILURES],
         )
         borrowers = [name.decode() for name in names]
         found: dict[str, tuple[bytes, int | None]] = {}
@@ -283,7 +291,9 @@ class RedisStore:
             if state is None:
                 raise Corrupted(f"task {self._partition}: a state is gone from Redis: {_REBUILD}")
             found[name] = state, _number(moment)
-        return Rolled(found, left, total, [entry.decode() for entry in failures])
+        return Rolled(
+            found, None if reached is None else reached.decode(), total, [entry.decode() for entry in failures]
+        )
 
     async def look(self, fence: int, applied: int, borrowers: Sequence[str]) -> Looked:
         keys = [self._meta, self._wakes, *(self._prefix + name for name in borrowers)]
@@ -337,10 +347,10 @@ class RedisStore:
         return _reported(f"task {self._partition}: Redis")
 
 
-def _cut(states: Sequence[tuple[str, bytes]]) -> Iterator[Sequence[tuple[str, bytes]]]:
+def _cut(states: Sequence[_Told]) -> Iterator[Sequence[_Told]]:
     """Parts of at most `PART_STATES` states and about `PART_BYTES`; one, maybe empty, where all fits."""
     start = size = 0
-    for index, (_, state) in enumerate(states):
+    for index, (_, state, _) in enumerate(states):
         size += len(state)
         if index > start and (size > PART_BYTES or index - start == PART_STATES):
             yield states[start:index]
@@ -348,16 +358,8 @@ def _cut(states: Sequence[tuple[str, bytes]]) -> Iterator[Sequence[tuple[str, by
     yield states[start:]
 
 
-def _split(wakes: Mapping[str, int | None], erased: Sequence[str]) -> tuple[list[str], list[str | int]]:
-    """Borrowers whose wake-up is dropped, and (moment, borrower, ...) of those set."""
-    dropped: list[str] = list(erased)
-    moments: list[str | int] = []
-    for borrower, moment in wakes.items():
-        if moment is None:
-            dropped.append(borrower)
-        else:
-            moments += (moment, borrower)
-    return dropped, moments
+def _score(moment: int | None) -> int | str:
+    return "+inf" if moment is None else moment
 
 
 def _number(value: bytes | None) -> int | None:

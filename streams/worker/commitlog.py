@@ -29,7 +29,7 @@ ORIGIN = bytes(32)
 """The digest before the first record of a log."""
 
 _MAGIC = b"DWCL"
-_VERSION = 2
+_VERSION = 3
 # magic, version, sequence number, part, parts, length of the whole content, digest before, digest
 _HEAD = struct.Struct("<4sBQHHI32s32s")
 _CHECK = struct.Struct("<I")
@@ -47,14 +47,16 @@ class Roll(Struct, frozen=True, array_like=True):
     """How far the rolling snapshot of a task is.
 
     Every borrower's state stands in the log behind the offset `whole_after` (-1: nothing may be missing). The round
-    under way carries on those that stand at or before the offset `after`, and the entries of the index of failures
-    behind `failures_after` (None: it is through with them). `borrowers` counts those who have a state.
+    under way began at the offset `after`; still to be carried on are the borrowers behind `borrowers_after`, a place of
+    the store's, and the entries of the index of failures behind `failures_after` (None: it is through with them).
+    `borrowers` counts those who have a state.
     """
 
     after: int = -1
     whole_after: int = -1
     borrowers: int = 0
     failures_after: str | None = ""
+    borrowers_after: str | None = ""
 
 
 class CommitLogError(Exception):

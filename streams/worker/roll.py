@@ -1,9 +1,9 @@
 """The rolling snapshot: what lets the commit log be cut without losing anybody.
 
-Beside what changed, each commit carries on a few states that have not, those first that stand furthest back in the log,
-and entries of the index of failures. A round has begun at some commit; it is complete when no state stands at or before
-that commit any more and the index has been gone through. Then all of the log up to there can be spared. Ticks keep it
-going while nothing else comes. It changes no state, no position and no output.
+Beside what changed, each commit carries on a few states that have not, and entries of the index of failures. A round
+has begun at some commit; it is complete when borrowers and index have been gone through, each in an order in which a
+change moves nobody. Then no state stands at or before that commit any more, and all of the log up to there can be
+spared. Ticks keep it going while nothing else comes. It changes no state, no position and no output.
 """
 
 from collections.abc import Mapping
@@ -45,8 +45,9 @@ def carried_on(
     new = sum(name in erased or (name in blobs and blobs[name] is None) for name in folded.changed)
     borrowers = roll.borrowers + new - len(erased)
     failures_after = rolled.failures[-1] if len(rolled.failures) == ROLL_FAILURES else None
-    if rolled.left or failures_after is not None:
-        return CarriedOn(states, failures, Roll(roll.after, roll.whole_after, borrowers, failures_after))
+    if rolled.after is not None or failures_after is not None:
+        further = Roll(roll.after, roll.whole_after, borrowers, failures_after, rolled.after)
+        return CarriedOn(states, failures, further)
     whole_after = roll.after
     if rolled.total != roll.borrowers:
         whole_after = roll.whole_after

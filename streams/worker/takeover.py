@@ -245,7 +245,7 @@ class Takeover:
 
     async def _check_whole(self, store: Store, claim: Committed) -> None:
         """Nobody who was committed may be missing in a store copied from the start of the log."""
-        copied = (await store.roll(claim.last, claim.last, -1, 0)).total
+        copied = (await store.roll(claim.last, claim.last, None, 0)).total
         if copied != claim.record.roll.borrowers:
             raise TakeoverError(
                 f"task {store.partition}: the commit log gives {copied} borrowers where {claim.record.roll.borrowers} "

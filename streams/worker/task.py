@@ -398,7 +398,7 @@ class Task:
             )
             at, roll = self._committed.last, self._committed.record.roll
             rolled = await self._from_store(
-                lambda: self._store.roll(fence, at, roll.after, self._limits.carry_bytes, roll.failures_after)
+                lambda: self._store.roll(fence, at, roll.borrowers_after, self._limits.carry_bytes, roll.failures_after)
             )
         with self._timed("fold"):
             began = self._monotonic_s()

@@ -40,10 +40,10 @@ def stored(settings: Settings) -> dict[str, bytes]:
         return {key.decode(): client.get(key) for key in keys}
 
 
-def places(settings: Settings) -> dict[str, list[tuple[bytes, float]]]:
-    """Where the store says that each state stands in the log, by key of the task."""
+def wakes(settings: Settings) -> dict[str, list[tuple[bytes, float]]]:
+    """Everybody the store knows of and when they wake up, by key of the task."""
     with Redis.from_url(settings.redis_url.get_secret_value()) as client:
-        keys = sorted(client.scan_iter(match=f"{{{settings.app_id}:*}}:written"))
+        keys = sorted(client.scan_iter(match=f"{{{settings.app_id}:*}}:wakes"))
         return {key.decode(): client.zrange(key, 0, -1, withscores=True) for key in keys}
 
 
@@ -71,7 +71,7 @@ async def test_a_rebuild_refuses_a_worker_and_survives_being_cut_off(
         await plan(settings, [2])
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0
-    whole, whole_places = stored(settings), places(settings)
+    whole, whole_wakes = stored(settings), wakes(settings)
 
     # From what is left of a log that has been cut.
     spare = {task: log[-1].record.roll.whole_after + 1 for task, log in enumerate(rig.commits())}
@@ -84,7 +84,7 @@ async def test_a_rebuild_refuses_a_worker_and_survives_being_cut_off(
     assert done.returncode == 0, done.stderr
     assert [one["state"] for one in json.loads(done.stdout)["tasks"]] == ["rebuilt", "rebuilt"]
     assert stored(settings) == whole
-    assert places(settings) == whole_places
+    assert wakes(settings) == whole_wakes
 
     begun = await cut_off(settings, await plan(settings))
     assert [one.state for one in begun.tasks] == ["partly", "left"]

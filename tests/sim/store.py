@@ -113,10 +113,10 @@ class SimStore:
         return await self._call(lambda: self._server.held.task_blob(fence, applied))
 
     async def roll(
-        self, fence: int, applied: int, until: int, most_bytes: int, failures_after: str | None = None
+        self, fence: int, applied: int, after: str | None, most_bytes: int, failures_after: str | None = None
     ) -> Rolled:
         async def roll() -> Rolled:
-            rolled = await self._server.held.roll(fence, applied, until, most_bytes, failures_after)
+            rolled = await self._server.held.roll(fence, applied, after, most_bytes, failures_after)
             self._served(fence)
             if self._server.damaged & rolled.states.keys():
                 raise Corrupted(f"task {self.partition}: a state does not match its checksum")

@@ -1,5 +1,7 @@
 """Every store keeps the same promises."""
 
+from random import Random
+
 import pytest
 
 from streams.store import redis_store
@@ -157,15 +159,11 @@ async def test_due_wakes_come_in_order_up_to_the_limit(store: Store) -> None:
 
 async def test_a_wake_is_moved_and_dropped(store: Store) -> None:
     await claimed(store)
-    await store.apply(10, 10, change(11, 11, wakes={"a": 100, "b": 100, "c": 100}))
-    await store.apply(10, 11, change(12, 12, wakes={"a": 300, "b": None, "never": None}))
+    states = dict.fromkeys(("a", "b", "c"), b"1")
+    await store.apply(10, 10, change(11, 11, states, {"a": 100, "b": 100, "c": 100}))
+    await store.apply(10, 11, change(12, 12, states | {"new": b"1"}, {"a": 300, "b": None, "new": None}))
     assert (await store.load(10, 12, [], 1_000, 10)).due == [(100, "c"), (300, "a")]
-
-
-async def test_a_due_borrower_may_have_no_state(store: Store) -> None:
-    await claimed(store)
-    await store.apply(10, 10, change(11, 11, wakes={"a": 1}))
-    assert (await store.load(10, 11, [], 1, 1)).blobs == {"a": None}
+    assert (await store.look(10, 12, ["a", "b", "c", "new"])).wakes == {"a": 300, "b": None, "c": 100, "new": None}
 
 
 async def test_a_wiped_task_is_copied_anew(store: Store) -> None:
@@ -195,16 +193,16 @@ async def test_thousands_of_borrowers_at_once(store: Store, monkeypatch: pytest.
     assert loaded.blobs == states
     assert loaded.due == [(n, name) for n, name in enumerate(names[:9_000])]
     gone: dict[str, int | None] = dict.fromkeys(names[:11_000])
-    await store.apply(10, 11, change(12, 12, wakes=gone))
+    await store.apply(10, 11, change(12, 12, dict.fromkeys(gone, b"2"), gone))
     assert (await store.load(10, 12, [], 20_000, 20_000)).due == [(n, names[n]) for n in range(11_000, 12_001)]
 
 
 async def test_a_look_tells_states_and_wakes_at_one_commit(store: Store) -> None:
     await claimed(store)
     far = 253_402_300_799_999
-    await store.apply(10, 10, change(11, 11, {"a": b"1", "b": b"2"}, {"a": far, "c": 7}))
+    await store.apply(10, 10, change(11, 11, {"a": b"1", "b": b"2", "c": b"3"}, {"a": far, "c": 7}))
     looked = await store.look(10, 11, ["a", "b", "c", "d"])
-    assert looked.states == {"a": b"1", "b": b"2", "c": None, "d": None}
+    assert looked.states == {"a": b"1", "b": b"2", "c": b"3", "d": None}
     assert looked.wakes == {"a": far, "b": None, "c": 7, "d": None}
     assert looked.wake_count == 2
     assert (await store.look(10, 11, [])).wake_count == 2
@@ -238,43 +236,70 @@ async def test_old_failures_are_dropped_and_a_wipe_forgets_them_all(store: Store
     assert (await store.load(10, 13, [], None, 9, ("", "0000010|"))).failures == []
 
 
-async def test_a_roll_tells_those_first_whose_state_was_copied_longest_ago(store: Store) -> None:
+async def test_a_roll_tells_states_and_wake_ups_and_how_many_there_are(store: Store) -> None:
     await claimed(store)
-    await store.apply(10, 10, change(11, 11, {name: name.encode() * 10 for name in "abcd"}, {"a": 7, "b": 8}))
-    await store.apply(10, 11, change(12, 12, {"e": b"e" * 10, "b": b"B" * 10}))
-    rolled = await store.roll(10, 12, 11, 1_000)
-    assert rolled.states == {"a": (b"a" * 10, 7), "c": (b"c" * 10, None), "d": (b"d" * 10, None)}
-    assert (rolled.left, rolled.total, rolled.failures) == (0, 5, [])
-    few = await store.roll(10, 12, 12, len(seal("a", b"a" * 10)) + 1)
-    assert (len(few.states), few.left) == (2, 3)
-    assert set(few.states) < {"a", "c", "d"}
-    assert (await store.roll(10, 12, 10, 1_000)).states == {}
-    # Carried on: what stood furthest back now stands in front.
-    await store.apply(10, 12, change(13, 13, {name: name.encode() * 10 for name in "acd"}))
-    assert set((await store.roll(10, 13, 12, 1_000)).states) == {"b", "e"}
+    await store.apply(10, 10, change(11, 11, {name: name.encode() * 10 for name in "ab"}, {"a": 7, "b": 8}))
+    await store.apply(10, 11, change(12, 12, {"c": b"c" * 10, "b": b"B" * 10}, {"b": None}))
+    rolled = await store.roll(10, 12, "", 1_000)
+    assert rolled.states == {"a": (b"a" * 10, 7), "b": (b"B" * 10, None), "c": (b"c" * 10, None)}
+    assert (rolled.after, rolled.total, rolled.failures) == (None, 3, [])
+    nobody = await store.roll(10, 12, None, 1_000)
+    assert (nobody.states, nobody.after, nobody.total) == ({}, None, 3)
+    assert len((await store.roll(10, 12, "", 0)).states) == 1
     with pytest.raises(Stale):
-        await store.roll(10, 12, 11, 1_000)
+        await store.roll(10, 11, "", 1_000)
     await store.wipe(10)
     await store.apply(10, None, change(14, 14))
-    assert (await store.roll(10, 14, 14, 1_000)).total == 0
+    assert (await store.roll(10, 14, "", 1_000)).total == 0
+
+
+@pytest.mark.parametrize("borrowers", [3, 40, 128, 129, 3_000])
+async def test_a_roll_from_place_to_place_meets_everybody_whatever_changes_meanwhile(
+    store: Store, borrowers: int
+) -> None:
+    await claimed(store)
+    random = Random(borrowers)
+    names = [f"b{n:05d}" for n in range(borrowers)]
+    await store.apply(10, 10, change(11, 11, dict.fromkeys(names, b"1" * 9), dict.fromkeys(names[::2], 5)))
+    most = 20 * len(seal("a", b"1" * 9))
+    met: set[str] = set()
+    place: str | None = ""
+    at, most_calls = 11, 2 * borrowers
+    while place is not None:
+        rolled = await store.roll(10, at, place, most)
+        assert 1 <= len(rolled.states) <= 40
+        met |= rolled.states.keys()
+        place = rolled.after
+        # Some move behind everybody else, some before, some come and some go.
+        moved: dict[str, int | None] = {
+            name: random.choice((1, 10**6 + at, None)) for name in random.sample(names, min(borrowers, 50))
+        }
+        new = {f"n{at:05d}-{n}": None for n in range(3)}
+        gone = [f"n{at - 1:05d}-{n}" for n in range(2)]
+        await store.apply(
+            10, at, change(at + 1, at + 1, dict.fromkeys(moved | new, b"2" * 9), moved | new, erased=gone)
+        )
+        at += 1
+        assert at < most_calls + 20, "a round has an end"
+    assert met >= set(names)
 
 
 async def test_an_erased_borrower_is_gone_with_all_there_is_of_it(store: Store) -> None:
     await claimed(store)
     failures = ["0000007|a", "0000007|b", "0000009|a", "0000009|b"]
     await store.apply(10, 10, change(11, 11, {"a": b"1", "b": b"2"}, {"a": 5, "b": 6}, failures=failures))
-    assert (await store.roll(10, 11, 0, 100, "")).failures == failures
-    assert (await store.roll(10, 11, 0, 100, "0000007|b")).failures == failures[2:]
+    assert (await store.roll(10, 11, None, 100, "")).failures == failures
+    assert (await store.roll(10, 11, None, 100, "0000007|b")).failures == failures[2:]
     await store.apply(10, 11, change(12, 12, {"c": b"3"}, erased=["a", "never"]))
-    assert (await store.roll(10, 12, 0, 100, "")).failures == ["0000007|b", "0000009|b"]
+    assert (await store.roll(10, 12, None, 100, "")).failures == ["0000007|b", "0000009|b"]
     loaded = await store.load(10, 12, ["a", "b", "c"], 100, 10)
     assert loaded.blobs == {"a": None, "b": b"2", "c": b"3"}
     assert loaded.due == [(6, "b")]
-    assert (await store.roll(10, 12, 12, 100)).total == 2
+    assert (await store.roll(10, 12, None, 100)).total == 2
     assert sorted([name async for name in store.borrowers()]) == ["b", "c"]
     # Who comes again in the same commit begins anew.
     await store.apply(10, 12, change(13, 13, {"b": b"4"}, {"b": 9}, failures=["0000008|b"], erased=["b"]))
     loaded = await store.load(10, 13, ["b"], 100, 10)
     assert (loaded.blobs, loaded.due) == ({"b": b"4"}, [(9, "b")])
-    again = await store.roll(10, 13, 13, 100, "")
+    again = await store.roll(10, 13, "", 100, "")
     assert (set(again.states), again.total, again.failures) == ({"b", "c"}, 2, ["0000008|b"])

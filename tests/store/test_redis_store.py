@@ -34,7 +34,7 @@ async def test_all_keys_of_a_task_share_one_hash_tag_and_never_expire(
 ) -> None:
     keys = {key.decode() async for key in redis.scan_iter(match=f"*{unique}*")}
     tag = f"{{{unique}:3}}"
-    names = ("meta", "task", "wakes", "written", "b:anna", "b:bert")
+    names = ("meta", "task", "wakes", "b:anna", "b:bert")
     assert keys == {f"{tag}:{name}" for name in names}
     for key in keys:
         assert await redis.ttl(key) == -1
@@ -82,11 +82,23 @@ async def test_a_state_under_another_name_and_a_cut_one_are_found(store: RedisSt
 
 
 async def test_a_state_that_is_gone_is_missed(store: RedisStore, redis: Redis, unique: str) -> None:
-    assert set((await store.roll(10, 10, 10, 1_000)).states) == {"anna", "bert"}
+    assert set((await store.roll(10, 10, "", 1_000)).states) == {"anna", "bert"}
     await redis.delete(f"{{{unique}:3}}:b:anna")
     with pytest.raises(Corrupted, match="task 3: a state is gone") as caught:
-        await store.roll(10, 10, 10, 1_000)
+        await store.roll(10, 10, "", 1_000)
     assert "anna" not in str(caught.value)
+
+
+@pytest.mark.parametrize("borrowers", [100, 1_000])
+async def test_a_place_that_another_process_gave_begins_anew(store: RedisStore, borrowers: int) -> None:
+    states = {f"b{n:04d}": b"1" * 20 for n in range(borrowers)}
+    await store.apply(10, 10, change(11, 11, states))
+    first = await store.roll(10, 11, "", 500)
+    assert first.after is not None
+    process, _, place = first.after.partition(":")
+    assert not (await store.roll(10, 11, first.after, 500)).states.keys() & first.states.keys()
+    elsewhere = f"{process[::-1]}:{place}"
+    assert (await store.roll(10, 11, elsewhere, 500)) == first
 
 
 async def test_tasks_do_not_see_each_other(store: RedisStore, redis: Redis, unique: str) -> None:
@@ -113,6 +125,35 @@ async def test_what_the_layout_before_has_sealed_is_taken_over(store: RedisStore
     assert (await store.claim(20, LOG)).schema == SCHEMA
     await store.apply(20, 10, change(20, 20))
     assert (await store.load(20, 20, ["anna", "bert"], None, 1)).blobs == {"anna": content, "bert": b"b" * 50}
+
+
+async def test_the_index_of_the_layout_before_is_taken_over_piece_by_piece(
+    store: RedisStore, redis: Redis, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tag = f"{{{unique}:3}}"
+    names = [f"b{n:02d}" for n in range(20)]
+    await store.apply(10, 10, change(11, 11, {name: name.encode() for name in names}, {"b03": 7, "b04": 8}))
+    # As it was: wake-ups alone, and everybody in an index of its own.
+    everybody = {**dict.fromkeys(names, 11), "anna": 10, "bert": 10}
+    await redis.zremrangebyscore(f"{tag}:wakes", "+inf", "+inf")
+    await redis.zadd(f"{tag}:written", everybody)
+    await redis.hset(f"{tag}:meta", "schema", "3")
+    monkeypatch.setattr(redis_store, "_ADOPTED", 6)
+    with monkeypatch.context() as patch:
+        Cut(store, patch, 3)
+        with pytest.raises(Unavailable):
+            await store.claim(20, LOG)
+    assert 0 < await redis.zcard(f"{tag}:written") < len(everybody)
+    successor = RedisStore(redis, unique, 3)
+    assert (await successor.claim(30, LOG)).schema == SCHEMA
+    assert not await redis.exists(f"{tag}:written")
+    assert (await successor.load(30, 11, [], 100, 10)).due == [(5, "anna"), (7, "b03"), (8, "b04")]
+    rolled = await successor.roll(30, 11, "", 10_000)
+    assert (set(rolled.states), rolled.total) == (set(everybody), len(everybody))
+    assert (await successor.look(30, 11, [])).wake_count == 3
+    await redis.delete(f"{tag}:b:b05")
+    with pytest.raises(Corrupted, match="vanished"):
+        await successor.load(30, 11, ["b05"], None, 1)
 
 
 class Cut:

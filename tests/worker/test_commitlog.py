@@ -185,11 +185,11 @@ def test_what_is_no_commit_record_is_named_so(value: bytes | None) -> None:
 def test_a_newer_version_asks_for_an_upgrade() -> None:
     (value,) = encode(CommitRecord("claim", 0, "log")).values
     newer = value[:4] + bytes([value[4] + 1]) + value[5:]
-    with pytest.raises(CommitLogError, match="written in version 3, this program reads up to 2: upgrade it"):
+    with pytest.raises(CommitLogError, match="written in version 4, this program reads up to 3: upgrade it"):
         Reader(0).feed(0, newer)
 
 
-def test_what_the_version_before_wrote_is_read_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_first_version_wrote_is_read_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     record = CommitRecord("chunk", 0, "log", changed={"anna": b"\x95state"}, task=b"\x95task", wakes={"anna": 5})
     with monkeypatch.context() as before:
         before.setattr(commitlog, "_VERSION", 1)
@@ -203,7 +203,7 @@ def test_what_the_version_before_wrote_is_read_and_goes_on(monkeypatch: pytest.M
     assert read is not None
     assert read.record == record
     next_one = encode(CommitRecord("chunk", 1, "log", changed={"anna": b"\x95other"}), read.digest)
-    assert next_one.values[0][4] == 2
+    assert next_one.values[0][4] == 3
     again = log.feed(1, next_one.values[0])
     assert again is not None
     assert again.record.changed == {"anna": b"\x95other"}

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
+import msgspec
 from msgspec import structs
 
 from streams.engine.chunk import Folded, TaskState
@@ -94,27 +95,33 @@ async def test_a_commit_carries_no_more_than_its_budget_and_nothing_that_it_chan
 def test_the_log_is_not_cut_on_the_word_of_a_store_that_misses_somebody() -> None:
     before = Committed(CommitRecord("chunk", 5, "log", roll=Roll(20, 3, 10)), 30, 30, b"", NOTHING)
     folded = Folded(TaskState())
-    nobody_left = Rolled({"a": (b"1", None)}, 0, 10)
+    nobody_left = Rolled({"a": (b"1", None)}, None, 10)
     assert carried_on(0, before, nobody_left, folded, {}) == ({"a": (b"1", None)}, [], Roll(30, 20, 10))
     for total in (9, 11):
         assert carried_on(0, before, structs.replace(nobody_left, total=total), folded, {}).roll == Roll(30, 3, 10)
-    assert carried_on(0, before, structs.replace(nobody_left, left=1), folded, {}).roll == Roll(20, 3, 10, None)
+    assert carried_on(0, before, structs.replace(nobody_left, after="a"), folded, {}).roll == Roll(20, 3, 10, None, "a")
 
 
 def test_who_is_new_and_who_is_gone_is_counted() -> None:
     before = Committed(CommitRecord("chunk", 5, "log", roll=Roll(20, 3, 10)), 30, 30, b"", NOTHING)
     folded = Folded(TaskState(), erased=["gone", "again"])
     folded.changed = {"new": b"1", "known": b"1", "kept": b"1", "again": b"1"}
-    rolled = Rolled({"a": (b"1", None), "gone": (b"1", 5)}, 0, 10, ["0000001|a", "0000001|gone"])
+    rolled = Rolled({"a": (b"1", None), "gone": (b"1", 5)}, None, 10, ["0000001|a", "0000001|gone"])
     carried = carried_on(0, before, rolled, folded, {"new": None, "known": b"0", "again": b"0"})
     # One came, two went, of whom one came again.
     assert carried == ({"a": (b"1", None)}, ["0000001|a"], Roll(30, 20, 10))
 
 
+def test_a_round_of_the_log_before_begins_anew_with_the_borrowers() -> None:
+    # They were found by age, without a place.
+    before = msgspec.convert([20, 3, 10, None], Roll)
+    assert before == Roll(20, 3, 10, None, "")
+
+
 def test_a_round_goes_through_the_index_of_failures_too() -> None:
     entries = [f"0000001|b{n:04d}" for n in range(ROLL_FAILURES)]
     before = Committed(CommitRecord("chunk", 5, "log", roll=Roll(20, 3, 10)), 30, 30, b"", NOTHING)
-    first = carried_on(0, before, Rolled({}, 0, 10, entries), Folded(TaskState()), {})
-    assert first == ({}, entries, Roll(20, 3, 10, entries[-1]))
+    first = carried_on(0, before, Rolled({}, None, 10, entries), Folded(TaskState()), {})
+    assert first == ({}, entries, Roll(20, 3, 10, entries[-1], None))
     before = structs.replace(before, record=structs.replace(before.record, roll=first.roll))
-    assert carried_on(0, before, Rolled({}, 0, 10, ["0000002|a"]), Folded(TaskState()), {}).roll == Roll(30, 20, 10)
+    assert carried_on(0, before, Rolled({}, None, 10, ["0000002|a"]), Folded(TaskState()), {}).roll == Roll(30, 20, 10)
