@@ -11,7 +11,7 @@ from msgspec.msgpack import Encoder
 
 from streams.engine.behaviour import Windows
 from streams.engine.signals import SIGNAL_BITS
-from streams.engine.state import Borrower, Facts
+from streams.engine.state import Borrower, Facts, pack_shortly
 from streams.engine.windows import BORROWING, EVERYTHING, INCOME, LOANS, LOGINS, SPENDING
 
 _CHANGED_BY = {
@@ -61,4 +61,5 @@ def _renew(kept: list[Any], fields: list[tuple[str, int]], whole: Any, changed: 
         if bits == EVERYTHING:
             kept[at] = getattr(whole, name)
         elif changed & bits:
-            kept[at] = Raw(_encode(getattr(whole, name)))
+            part = getattr(whole, name)
+            kept[at] = Raw(pack_shortly(part, part) if name == "loans" else _encode(part))

@@ -1,7 +1,8 @@
 """A borrower's whole state, and its packed form.
 
 One blob a borrower: facts (what happened; the same under every policy with these facts rules) apart from standing (what
-one policy makes of it). Blobs carry the schema they were written with and are migrated when read.
+one policy makes of it). Blobs carry the schema they were written with and are migrated when read. The rows of loans
+stand in them in their short form (`streams.engine.rows`), which only the packed state has.
 """
 
 from typing import Final
@@ -14,14 +15,17 @@ from streams.engine.chunk import TASK_SCHEMA, TaskState
 from streams.engine.directions import Directions
 from streams.engine.loan import Loan
 from streams.engine.profile import Profile
+from streams.engine.rows import short_rows, whole_rows
 from streams.engine.standing import Standing
 
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 """Version of the packed form. Every change raises it, appending a field too: a worker that does not know the field
 would drop it, and in a rolling upgrade a task may go back to one. It refuses a newer version instead."""
 OLDEST_SCHEMA: Final = 2
 """The oldest version that is migrated when read: what has been appended since has a default. Anything else that changes
 needs a step of its own in `unpack`."""
+_SHORT_ROWS: Final = 4
+"""The first version with short rows."""
 
 
 class Parked(Struct, array_like=True, gc=False):
@@ -108,7 +112,19 @@ _marks = Decoder(_Mark)
 
 
 def pack(borrower: Borrower) -> bytes:
-    return _encoder.encode(borrower)
+    return pack_shortly(borrower.facts.loans, borrower)
+
+
+def pack_shortly(loans: dict[str, Loan], whole: object) -> bytes:
+    """`whole` packed, with the rows of the `loans` in it in their short form."""
+    kept = [(loan, loan.rows) for loan in loans.values()]
+    for loan, _ in kept:
+        loan.rows = short_rows(loan)
+    try:
+        return _encoder.encode(whole)
+    finally:
+        for loan, rows in kept:
+            loan.rows = rows
 
 
 def unpack(blob: bytes) -> Borrower:
@@ -121,6 +137,9 @@ def unpack(blob: bytes) -> Borrower:
         raise _unreadable("a borrower's state", blob, SCHEMA, error) from None
     if not OLDEST_SCHEMA <= borrower.schema <= SCHEMA:
         raise _of_other_release("a borrower's state", borrower.schema, OLDEST_SCHEMA, SCHEMA)
+    if borrower.schema >= _SHORT_ROWS:
+        for loan in borrower.facts.loans.values():
+            loan.rows = whole_rows(loan.schedules, loan.rows)
     borrower.schema = SCHEMA
     return borrower
 

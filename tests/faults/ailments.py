@@ -16,7 +16,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import GroupAuthorizationFailedError
 
 from schemas.inbound import BorrowerEvent, Login
-from streams.engine import state
+from streams.engine import parts, state
 from streams.engine.cases import Case
 from streams.engine.ingest import Ingest
 from streams.engine.parts import PackedParts
@@ -144,7 +144,8 @@ def _finds_no_group(error: Exception) -> Callable[[Path], None]:
 
 
 def _is_a_release_older(_: Path) -> None:
-    """The release before: it writes states of the schema before, which end earlier, and reads none that are newer."""
+    """A release before: it writes states of an older schema, which end earlier and have whole rows, and reads none that
+    are newer."""
     inner = PackedParts.pack
 
     def pack(self: PackedParts, borrower: state.Borrower) -> bytes:
@@ -155,6 +156,7 @@ def _is_a_release_older(_: Path) -> None:
                 part.pop()
         return msgspec.msgpack.encode(members)
 
+    parts.pack_shortly = lambda _, whole: msgspec.msgpack.encode(whole)
     PackedParts.pack = pack  # type: ignore[method-assign]
     state.SCHEMA = state.OLDEST_SCHEMA  # type: ignore[misc]
 
