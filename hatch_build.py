@@ -19,7 +19,7 @@ _COMPILED = (
     "allocation", "arrears", "calendar", "cases", "debts", "decide", "decode", "delinquency", "encode",
     "feature", "features", "fold", "graces", "history", "incomes", "ingest", "journal", "ledger", "limits",
     "loan_facts", "login_skips", "offers", "order", "parts", "reasons", "regulatory", "relief", "reminders", "reviews",
-    "score", "score_edges", "score_fall", "seen", "shadows", "signal_features", "signal_windows", "view",
+    "rows", "score", "score_edges", "score_fall", "seen", "shadows", "signal_features", "signal_windows", "view",
     "warnings", "windows",
 )  # fmt: skip
 _SETUP = """

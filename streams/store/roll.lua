@@ -24,23 +24,24 @@ local function pass()
   local process = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') .. ':'
   local place = string.sub(ARGV[3], 1, #process) == process and string.sub(ARGV[3], #process + 1) or ''
   local cursor = string.match(place, '^scan:(%d+)$') or '0'
-  local first = redis.call('ZSCAN', KEYS[2], cursor, 'COUNT', 4)
-  if cursor == '0' and first[1] == '0' then
-    -- So few are kept in one piece, which ZSCAN gives as a whole.
-    local found, moment_of, behind = {}, {}, string.match(place, '^name:(.*)$')
-    for i = 1, #first[2], 2 do
-      found[#found + 1], moment_of[first[2][i]] = first[2][i], first[2][i + 1]
+  local page = redis.call('ZSCAN', KEYS[2], cursor, 'COUNT', 4)
+  if cursor == '0' and page[1] == '0' then
+    -- So few are kept in one piece, which ZSCAN gives as a whole: a hash of our own is their order. (Names themselves would
+    -- be compared by the rules of the server's language.)
+    local hashes, at, behind = {}, {}, string.match(place, '^hash:(%x+)$') or ''
+    for i = 1, #page[2], 2 do
+      local hash = redis.sha1hex(page[2][i])
+      hashes[#hashes + 1], at[hash] = hash, i
     end
-    table.sort(found)
-    for i, name in ipairs(found) do
-      if not behind or name > behind then
-        take(name, moment_of[name])
-        if is_enough() then return i < #found and process .. 'name:' .. name end
+    table.sort(hashes)
+    for i, hash in ipairs(hashes) do
+      if hash > behind then
+        take(page[2][at[hash]], page[2][at[hash] + 1])
+        if is_enough() then return i < #hashes and process .. 'hash:' .. hash end
       end
     end
     return false
   end
-  local page = first
   while true do
     for i = 1, #page[2], 2 do take(page[2][i], page[2][i + 1]) end
     if page[1] == '0' then return false end
