@@ -6,9 +6,11 @@ its id and then the rest of it, as in :mod:`streams.engine.loan`.
 """
 
 from streams.engine.loan import (
+    CELLS,
+    DUE,
     NONE,
+    PAID_DAY,
     ROW,
-    ROW_ID,
     SLOT,
     SLOT_DUE,
     SLOT_FEE,
@@ -26,17 +28,27 @@ def short_rows(loan: Loan) -> list[int]:
     short: list[int] = []
     following = NONE
     for at in range(0, len(rows), ROW):
-        row_id, rest = rows[at + ROW_ID], rows[at + 1 : at + ROW]
-        if rest != _as_set(schedules, row_id):
+        row_id = rows[at]
+        schedule, slot = schedules[row_id // SLOTS_MAX], row_id % SLOTS_MAX * SLOT
+        # Compared one by one: this is done at every event of a loan.
+        if (
+            rows[at + PAID_DAY] != UNPAID
+            or rows[at + DUE] != schedule[slot + SLOT_DUE]
+            or rows[at + CELLS] != 0
+            or rows[at + CELLS + 1] != schedule[slot + SLOT_FEE]
+            or rows[at + CELLS + 2] != schedule[slot + SLOT_INTEREST]
+            or rows[at + CELLS + 3] != schedule[slot + SLOT_PRINCIPAL]
+        ):
             short.append(-1 - row_id)
-            short += rest
+            short += rows[at + 1 : at + ROW]
             following = NONE
-            continue
-        if row_id == following:
+        elif row_id == following:
             short[-1] += 1
+            following += 1
         else:
-            short += (row_id, 1)
-        following = row_id + 1
+            short.append(row_id)
+            short.append(1)
+            following = row_id + 1
     return short
 
 
@@ -52,20 +64,15 @@ def whole_rows(schedules: list[list[int]], short: list[int]) -> list[int]:
             at += ROW
             continue
         for row_id in range(first, first + short[at + 1]):
-            rows.append(row_id)
-            rows += _as_set(schedules, row_id)
+            schedule, slot = schedules[row_id // SLOTS_MAX], row_id % SLOTS_MAX * SLOT
+            rows += [
+                row_id,
+                schedule[slot + SLOT_DUE],
+                UNPAID,
+                0,
+                schedule[slot + SLOT_FEE],
+                schedule[slot + SLOT_INTEREST],
+                schedule[slot + SLOT_PRINCIPAL],
+            ]
         at += 2
     return rows
-
-
-def _as_set(schedules: list[list[int]], row_id: int) -> list[int]:
-    """A row, without its id, of which nothing is paid and to which nothing has been added."""
-    schedule, at = schedules[row_id // SLOTS_MAX], row_id % SLOTS_MAX * SLOT
-    return [
-        schedule[at + SLOT_DUE],
-        UNPAID,
-        0,
-        schedule[at + SLOT_FEE],
-        schedule[at + SLOT_INTEREST],
-        schedule[at + SLOT_PRINCIPAL],
-    ]

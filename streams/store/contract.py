@@ -187,7 +187,7 @@ class Store(Protocol):
         self, fence: int, applied: int, after: str | None, most_bytes: int, failures_after: str | None = None
     ) -> Rolled:
         """Borrowers behind the place `after` ("": from the start, None: none); about `most_bytes` of them, but one at
-        least. And the first `ROLL_FAILURES` entries of the index of failures behind `failures_after` (None: none).
+        least where any is left. And the first `ROLL_FAILURES` entries of the index of failures behind `failures_after` (None: none).
         Raises as `load` does.
 
         Who goes on from place to place until none is left meets everybody that had a state all the while, some maybe
