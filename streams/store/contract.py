@@ -187,8 +187,8 @@ class Store(Protocol):
         self, fence: int, applied: int, after: str | None, most_bytes: int, failures_after: str | None = None
     ) -> Rolled:
         """Borrowers behind the place `after` ("": from the start, None: none); about `most_bytes` of them, but one at
-        least where any is left. And the first `ROLL_FAILURES` entries of the index of failures behind `failures_after` (None: none).
-        Raises as `load` does.
+        least where any is left. And the first `ROLL_FAILURES` entries of the index of failures behind `failures_after`
+        (None: none). Raises as `load` does.
 
         Who goes on from place to place until none is left meets everybody that had a state all the while, some maybe
         twice, whatever was copied in between. Where a place is of no use any more, the store begins anew by itself.
