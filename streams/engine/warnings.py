@@ -160,21 +160,18 @@ def undo_warning(
     incident_id: str = "",
 ) -> bool:
     """Compensate the newest warning decision: its DPD was not there on its own day, because of an incident if one is
-    named. What is called for without it stays in force, up to the level that the decision still carries; whether that
-    is so."""
+    named. The level that is called for without it stays in force, where that is above the one before the decision;
+    whether it is. Where it is no lower than the one in force, it is raised anew, for its own reasons."""
     decision, previous = standing.warnings[-1], standing.level
     called = min(called_level(rules, view), previous)
-    if called <= decision.previous_level:
-        _take_back(standing, decision.previous_level, view, emitter, reasoner, incident_id=incident_id or UNSET)
-        return False
-    event_id = decision.event_id
-    if called < previous:
-        event_id = _take_back(standing, called, view, emitter, reasoner, incident_id=incident_id or UNSET)
-    else:
-        # The level in force is called for: all that was undone has been lowered already.
-        standing.warnings.pop()
-    _stand_at(called, event_id, decision.previous_level, rules[called - 1], standing, view)
-    return True
+    stays = called > decision.previous_level
+    lower = called if stays and called < previous else decision.previous_level
+    event_id = _take_back(standing, lower, view, emitter, reasoner, incident_id=incident_id or UNSET)
+    if stays and called < previous:
+        _stand_at(called, event_id, decision.previous_level, rules[called - 1], standing, view)
+    elif stays:
+        _raise_to(called, rules, standing, view, emitter, reasoner)
+    return stays
 
 
 def overturn_warning(
