@@ -292,8 +292,7 @@ class RedisStore:
         # ZSCAN may tell somebody twice.
         for name, moment in zip(borrowers, moments, strict=True):
             state = unsealed[name]
-            if state is None:
-                raise Corrupted(f"task {self._partition}: a state is gone from Redis: {_REBUILD}")
+            assert state is not None, "roll gives no state that is not there"
             found[name] = state, _number(moment)
         entries = [entry.decode() for entry in failures]
         return Rolled(found, None if reached is None else reached.decode(), total, entries)

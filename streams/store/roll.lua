@@ -3,19 +3,20 @@
 -- KEYS: meta, wakes, failures.
 -- ARGV: fence, applied, place ('' = from the start, '-' = no borrowers), most bytes, most borrowers, prefix of a borrower's
 --       key, bound behind which failures are read ('' = none), most failures.
--- Returns names, states (false: missing), moments, the place reached (false: nobody is behind it), how many have a state,
+-- Returns names, states, moments, the place reached (false: nobody is behind it), how many have a state,
 -- failures.
 local held = redis.call('HMGET', KEYS[1], 'fence', 'applied', 'pending')
 local fence, applied, pending = held[1], held[2] or '', held[3]
 if fence and tonumber(fence) > tonumber(ARGV[1]) then return {'FENCED', fence} end
 if fence ~= ARGV[1] or applied ~= ARGV[2] or pending then return {'STALE', applied} end
 
-local names, states, moments, bytes = {}, {}, {}, 0
+local names, states, moments, bytes, is_lost = {}, {}, {}, 0, false
 local function is_enough() return bytes >= tonumber(ARGV[4]) or #names >= tonumber(ARGV[5]) end
 local function take(name, moment)
   local n, state = #names + 1, redis.call('GET', ARGV[6] .. name)
   names[n], states[n], moments[n] = name, state, moment ~= 'inf' and moment
   bytes = bytes + (state and #state or 0)
+  is_lost = is_lost or not state
 end
 
 -- The order must be one that no change of a wake-up moves anybody in: that of ZSCAN. It is by a hash that another process of
@@ -51,6 +52,7 @@ local function pass()
 end
 
 local reached = ARGV[3] ~= '-' and pass()
+if is_lost then return {'LOST'} end
 local failures = {}
 if ARGV[7] ~= '' then failures = redis.call('ZRANGEBYLEX', KEYS[3], ARGV[7], '+', 'LIMIT', 0, ARGV[8]) end
 return {'OK', names, states, moments, reached, redis.call('ZCARD', KEYS[2]), failures}

@@ -84,7 +84,7 @@ async def test_a_state_under_another_name_and_a_cut_one_are_found(store: RedisSt
 async def test_a_state_that_is_gone_is_missed(store: RedisStore, redis: Redis, unique: str) -> None:
     assert set((await store.roll(10, 10, "", 1_000)).states) == {"anna", "bert"}
     await redis.delete(f"{{{unique}:3}}:b:anna")
-    with pytest.raises(Corrupted, match="task 3: a state is gone") as caught:
+    with pytest.raises(Corrupted, match="task 3: a state has vanished") as caught:
         await store.roll(10, 10, "", 1_000)
     assert "anna" not in str(caught.value)
 
