@@ -4,19 +4,21 @@ The chunk cycle (worker) and replay know the engine through these types alone: s
 packed bytes and plain integers, so that neither needs to know what a borrower's state holds.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct, field
 
+from schemas.topics import CONTROL
 from streams.engine.breaker import Granted
 from streams.engine.incidents import Incident
-from streams.engine.order import Record
+from streams.engine.order import Ordered, Record
 from streams.engine.tightening import MacroFactor
 
 TASK_SCHEMA: Final = 1
 """Version of a task's packed state; every change raises it, as with `streams.engine.state.SCHEMA`."""
 SWEEP_LIMIT: Final = 2_000
-"""How many wake-ups one fold fires at most; a longer sweep spans several folds."""
+"""How many wake-ups that are due one fold takes at most; a longer sweep spans several folds."""
 
 Wake = tuple[int, str]
 """(due moment in epoch ms, borrower): sorts in the order wake-ups fire."""
@@ -67,6 +69,18 @@ class Sweep(Struct, array_like=True):
     offset: int
     event_id: str
     failures: Span | None = None
+
+    @property
+    def of_wakes(self) -> bool:
+        return self.failures is None
+
+
+def goes_beside(sweep: Sweep, chunk: Sequence[Ordered]) -> bool:
+    """Whether a fold of `chunk` takes events and leaves the open sweep where it is, rather than go on with it.
+
+    Control records wait for the end of a sweep, all records for that of an incident's.
+    """
+    return sweep.of_wakes and len(chunk) > 0 and chunk[0][1] != CONTROL
 
 
 class PolicyInForce(Struct, array_like=True):
@@ -120,7 +134,7 @@ class Folded(Struct):
 
     `changed` maps each borrower whose state changed to its packed state; `wakes` maps each of them that has a next
     wake-up to it, and to None who has one no more. `taken` is how many records of the chunk were folded (fewer
-    than given only where a tick has more wake-ups than one fold may fire, or an incident came). `counts` counts records
+    than given only where a sweep is open, or begins that one fold does not end). `counts` counts records
     by (topic, outcome). `failures` are entries new in the index of failures; those before `failures_from` are dropped.
     `quarantined` has one failure for each borrower put in quarantine. `erased` are borrowers whose state from before
     goes; who came again afterwards is also in `changed`.

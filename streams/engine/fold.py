@@ -7,6 +7,10 @@
 
 A fold is a function: task state, records, packed borrowers and due wake-ups go in, all that changed comes out, and what
 went in is left as it was. Worker, replay, back-test, explain and the tests all run this one.
+
+A tick may wake more borrowers than one fold is to look at: its sweep is then open, and goes on in folds without records.
+Between them events may be folded too. Before an event, its own borrower's wake-ups that the sweep has not come to are
+fired, so that of each borrower the same comes out as if the sweep had ended first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,10 +34,21 @@ from schemas.partitioning import partition_of
 from streams.engine import tightening
 from streams.engine.activation import activate
 from streams.engine.blacklist import Signer
-from streams.engine.breaker import Granted
+from streams.engine.breaker import Granted, close_hours
 from streams.engine.calendar import DAY_MS
 from streams.engine.cases import Case, Cases
-from streams.engine.chunk import SWEEP_LIMIT, DeadLetter, Failure, Folded, PolicyInForce, Span, Sweep, TaskState, Wake
+from streams.engine.chunk import (
+    SWEEP_LIMIT,
+    DeadLetter,
+    Failure,
+    Folded,
+    PolicyInForce,
+    Span,
+    Sweep,
+    TaskState,
+    Wake,
+    goes_beside,
+)
 from streams.engine.decide import Judge
 from streams.engine.decode import BadInput, content_digest, decode
 from streams.engine.directions import LEGAL_HOLD, hold_on
@@ -130,13 +145,15 @@ class Engine:
 
     def needs(self, task: TaskState, chunk: Sequence[Ordered], cases: Cases | None = None) -> Needs:
         """What `fold` of the same arguments has to be given: nothing of a borrower that `cases` holds."""
-        if task.sweep is not None:
-            failures = task.sweep.failures
-            return Needs([], task.sweep.at_ms if failures is None else None, failures)
+        sweep = task.sweep
+        if sweep is not None and not goes_beside(sweep, chunk):
+            return Needs([], sweep.at_ms if sweep.of_wakes else None, sweep.failures)
         borrowers: dict[bytes, None] = {}
         due_until_ms: int | None = None
         for _, topic, _, record in chunk:
             if topic == CONTROL:
+                if sweep is not None:
+                    break
                 event = decode(topic, record.key, record.value, record.timestamp)
                 if isinstance(event, Tick) and event.at_ms > (due_until_ms or 0):
                     due_until_ms = event.at_ms
@@ -154,7 +171,7 @@ class Engine:
         cases: Cases | None = None,
         failures: Sequence[str] = (),
     ) -> Folded:
-        """Fold `chunk` into the states in `blobs`.
+        """Fold `chunk` into the states in `blobs`; while a sweep is open, go on with it unless `goes_beside` it.
 
         Args:
             blobs: the packed state of every borrower in `needs(...)`, in `due` and in `failures`; None for one not
@@ -211,11 +228,12 @@ class _Pass:
         heapify(self._due)
         # In the order in which they were erased; all had a state before this fold.
         self._erased: dict[str, None] = {}
+        self._fired_ahead = 0
         self._folded = Folded(self._task)
 
     def run(self, chunk: Sequence[Ordered], failures: Sequence[str]) -> Folded:
         sweep = self._task.sweep
-        if sweep is not None:
+        if sweep is not None and not goes_beside(sweep, chunk):
             if sweep.failures is None:
                 self._sweep(sweep)
             else:
@@ -224,6 +242,10 @@ class _Pass:
         taken = 0
         fold_event = self._fold_or_quarantine if self._failing else self._fold_borrower_event
         for order_ms, topic, _, record in chunk:
+            if sweep is not None:
+                if topic == CONTROL or self._fired_ahead >= SWEEP_LIMIT:
+                    break
+                self._fire_ahead(record, sweep)
             taken += 1
             if topic == CONTROL:
                 self._fold_control(record)
@@ -506,26 +528,39 @@ class _Pass:
 
     def _sweep(self, sweep: Sweep) -> None:
         """Fire the wake-ups due until the tick, each as of its own moment, until they are done or this pass's end."""
-        cause = Cause(topic=CONTROL, partition=sweep.partition, offset=sweep.offset, event_id=sweep.event_id)
+        cause = _cause_of(sweep)
         due = self._due
         while due and due[0][0] <= sweep.at_ms:
             if self._bound is not None and due[0] >= self._bound:
                 break
             wake_ms, borrower_id = heappop(due)
             case = self._open(borrower_id)
-            if case.wake_ms != wake_ms:
-                continue
-            place = ("", wake_ms, borrower_id)
-            failure = self._failing.get(place)
-            if failure is not None:
-                self._quarantine(case, failure, cause, wake_ms)
-                continue
-            try:
-                self._wake(case, wake_ms, cause)
-            except Exception as error:
-                self._stumble(case, place, error, CONTROL, sweep.offset)
+            if case.wake_ms == wake_ms:
+                self._fire(case, wake_ms, cause)
         more = self._bound is not None and self._bound[0] <= sweep.at_ms
         self._task.sweep = sweep if more else None
+        if not more:
+            close_hours(self._task.granted)
+
+    def _fire_ahead(self, record: Record, sweep: Sweep) -> None:
+        """Fire what the open sweep has not come to of the borrower that a record is about: the record comes after it,
+        whatever becomes of it."""
+        case = self._open((record.key or b"").decode("utf-8", "replace"))
+        cause = _cause_of(sweep)
+        while case.wake_ms is not None and case.wake_ms <= sweep.at_ms:
+            self._fired_ahead += 1
+            self._fire(case, case.wake_ms, cause)
+
+    def _fire(self, case: Case, wake_ms: int, cause: Cause) -> None:
+        place = ("", wake_ms, case.borrower_id)
+        failure = self._failing.get(place)
+        if failure is not None:
+            self._quarantine(case, failure, cause, wake_ms)
+            return
+        try:
+            self._wake(case, wake_ms, cause)
+        except Exception as error:
+            self._stumble(case, place, error, CONTROL, cause.offset)
 
     def _wake(self, case: Case, wake_ms: int, cause: Cause) -> None:
         case.touched = True
@@ -573,7 +608,7 @@ class _Pass:
 
     def _relieve(self, sweep: Sweep, span: Span, failures: Sequence[str]) -> None:
         """Let an incident have its effect on the borrowers of the next entries of the index."""
-        cause = Cause(topic=CONTROL, partition=sweep.partition, offset=sweep.offset, event_id=sweep.event_id)
+        cause = _cause_of(sweep)
         for entry in failures[:SWEEP_LIMIT]:
             case = self._open(borrower_of(entry))
             facts = case.borrower.facts
@@ -620,6 +655,10 @@ class _Pass:
 
 def _compiled(policy: PolicyInForce) -> Compiled:
     return compile_policy(loader.loads(policy.body, f"policy {policy.policy_id}"))
+
+
+def _cause_of(sweep: Sweep) -> Cause:
+    return Cause(topic=CONTROL, partition=sweep.partition, offset=sweep.offset, event_id=sweep.event_id)
 
 
 def _record_of(parked: Parked) -> LogRecord:

@@ -255,7 +255,9 @@ class Desk:
         if place[1] == 1:
             place = (0, 1)
         rules = self.office.policy.limits.breaker
-        return breaker.grant(self.task.granted, rules, kind, view.segment, view.as_of_ms, place)
+        sweep = self.task.sweep
+        sweeping = sweep is not None and sweep.of_wakes
+        return breaker.grant(self.task.granted, rules, kind, view.segment, view.as_of_ms, place, sweeping)
 
     # --- deciding -----------------------------------------------------------------------------------------------------
 

@@ -1,13 +1,15 @@
 """A task without Kafka: the records of a recording, chunk by chunk, through the chunk cycle with its state in memory.
 
 Replay, explain and the tests drive the engine through here, and only here. What comes out does not depend on where a
-chunk ends; it is the same as from a worker, whose ranges the commit log tells where the recording holds it.
+chunk ends: a sweep is worked off before the next record. A worker folds events while a sweep is open; in which order,
+its commit log tells. Where the recording holds it, what comes out is the same.
 """
 
 import sys
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 from schemas.topics import COMMITS, INPUTS
 from streams.engine.cases import Cases
@@ -41,13 +43,20 @@ class LocalTask:
         # Wake-ups by moment; those that were moved since stay in it until their old moment comes up.
         self._wakes: list[Wake] = []
 
-    def fold(self, chunk: Sequence[Ordered]) -> Iterator[Folded]:
-        """Fold the whole chunk, and the sweeps that its ticks begin, in as many passes as that takes."""
+    def fold(self, chunk: Sequence[Ordered], committed: bool = False) -> Iterator[Folded]:
+        """Fold the whole chunk, and the sweeps that its ticks begin, in as many passes as that takes.
+
+        Args:
+            committed: the chunk is all that one commit of a worker took. It is folded as the worker did: beside the
+                open sweep, which goes on by one pass at a commit without records, and is left open.
+        """
         rest = chunk
         while rest or self.task.sweep is not None:
-            folded = self._pass(rest)
+            folded = self._pass(rest if committed or self.task.sweep is None else ())
             rest = rest[folded.taken :]
             yield folded
+            if committed and not rest:
+                return
 
     def state(self, borrower_id: str) -> bytes | None:
         """The packed state of a borrower, None if it has none."""
@@ -172,6 +181,11 @@ class _Feed:
         self._sources = {topic: _Source(recording.batches(topic, partition)) for topic in INPUTS}
         self._merge = Merge(INPUTS, {})
 
+    def chunks(self, limit: int, bounds: Bounds | None) -> Iterator[list[Ordered]]:
+        """All records within `bounds` in order, at most `limit` at a time."""
+        while chunk := self.take(limit, bounds):
+            yield chunk
+
     def take(self, limit: int, bounds: Bounds | None) -> list[Ordered]:
         """The next records in order, all of them within `bounds`; none when there are no more."""
         complete = []
@@ -184,27 +198,54 @@ class _Feed:
         return self._merge.take(complete, limit)
 
 
-def chunks(recording: Recording, partition: int, limit: int = CHUNK_RECORDS) -> Iterator[list[Ordered]]:
-    """The records of one task in its order, at most `limit` at a time.
+class Piece(NamedTuple):
+    """Some records of one task in its order. `committed` as in `LocalTask.fold`."""
 
-    Where the recording holds the task's commit log, they are merged within the range of one commit after the other: a
-    record that arrived late at the worker comes as late here. What no commit covers comes last.
+    records: list[Ordered]
+    committed: bool
+
+
+def pieces(recording: Recording, partition: int, limit: int = CHUNK_RECORDS) -> Iterator[Piece]:
+    """What one task folded, piece by piece.
+
+    Where the recording holds the task's commit log, the range of each commit is a piece, whatever its size: a record
+    that arrived late at the worker comes as late here, and a sweep goes on where it went on there. What was committed
+    before the log begins comes first, what no commit covers last, at most `limit` records at a time.
 
     Raises:
         RecordingError: a file of the recording cannot be read.
         CommitLogError: its commit log cannot be read.
     """
     feed = _Feed(recording, partition)
-    for bounds in _ranges(recording, partition):
-        while chunk := feed.take(limit, bounds):
-            yield chunk
-    while chunk := feed.take(limit, None):
-        yield chunk
+    followed = False
+    for record in _commits(recording, partition):
+        bounds = {topic: offset for topic, (offset, _) in record.positions.items()}
+        if not followed:
+            for chunk in feed.chunks(limit, bounds):
+                yield Piece(chunk, False)
+            followed = True
+        elif record.kind == "chunk":
+            yield Piece([found for chunk in feed.chunks(limit, bounds) for found in chunk], True)
+    if followed:
+        # A sweep that the log leaves open.
+        yield Piece([], False)
+    for chunk in feed.chunks(limit, None):
+        yield Piece(chunk, False)
 
 
-def _ranges(recording: Recording, partition: int) -> Iterator[Bounds]:
+def chunks(recording: Recording, partition: int, limit: int = CHUNK_RECORDS) -> Iterator[list[Ordered]]:
+    """The records of one task in the order of its `pieces`, for who does not ask how far a sweep was at each of them.
+
+    Raises:
+        RecordingError: a file of the recording cannot be read.
+        CommitLogError: its commit log cannot be read.
+    """
+    return (records for records, _ in pieces(recording, partition, limit) if records)
+
+
+def _commits(recording: Recording, partition: int) -> Iterator[commitlog.CommitRecord]:
     log = commitlog.Reader(partition)
     for record in recording.records(COMMITS, partition):
         committed = log.feed(record.offset, record.value)
         if committed is not None:
-            yield {topic: offset for topic, (offset, _) in committed.record.positions.items()}
+            yield committed.record

@@ -16,7 +16,7 @@ from streams.engine.chunk import Output
 from streams.engine.fold import Engine
 from streams.engine.order import Ordered
 from streams.engine.state import Borrower, unpack
-from streams.replay.cycle import LocalTask, chunks
+from streams.replay.cycle import LocalTask, Piece, pieces
 from streams.replay.recording import Recording, RecordingError
 from streams.replay.replay import rules_of, tasks_of
 
@@ -72,9 +72,9 @@ def _folded(
     task, key = LocalTask(engine), borrower_id.encode()
     told: list[Output] = []
     as_of_ms = 0
-    for last_ms, records in _records(recording, partition, None if whole else key, at_ms):
+    for last_ms, piece in _pieces(recording, partition, None if whole else key, at_ms):
         as_of_ms = max(as_of_ms, last_ms)
-        for folded in task.fold(records):
+        for folded in task.fold(piece.records, piece.committed):
             told += [output for output in folded.outputs if output.key == key or output.about == borrower_id]
     return task, told, as_of_ms
 
@@ -109,18 +109,22 @@ def _keys(recording: Recording, partitions: list[int]) -> set[bytes]:
     }
 
 
-def _records(
+def _pieces(
     recording: Recording, partition: int, key: bytes | None, at_ms: int | None
-) -> Iterator[tuple[int, list[Ordered]]]:
-    """(order time reached, records of `key` and of control, or all), until the first record after `at_ms`."""
-    for chunk in chunks(recording, partition):
-        end = len(chunk) if at_ms is None else bisect_right(chunk, at_ms, key=_order_ms)
-        if end:
-            taken = chunk[:end]
-            if key is not None:
-                taken = [found for found in taken if found[1] == CONTROL or found[3].key == key]
-            yield chunk[end - 1][0], taken
-        if end < len(chunk):
+) -> Iterator[tuple[int, Piece]]:
+    """(order time reached, records of `key` and of control, or all), until the first record after `at_ms`; a sweep that
+    is open then is worked off."""
+    reached_ms = 0
+    for records, committed in pieces(recording, partition):
+        end = len(records) if at_ms is None else bisect_right(records, at_ms, key=_order_ms)
+        taken = records[:end]
+        if taken:
+            reached_ms = taken[-1][0]
+        if key is not None:
+            taken = [found for found in taken if found[1] == CONTROL or found[3].key == key]
+        yield reached_ms, Piece(taken, committed)
+        if end < len(records):
+            yield reached_ms, Piece([], False)
             return
 
 

@@ -23,7 +23,7 @@ from streams.engine.blacklist import Signer
 from streams.engine.fold import Engine
 from streams.policy import loader
 from streams.policy.model import Policy
-from streams.replay.cycle import CHUNK_RECORDS, LocalTask, chunks
+from streams.replay.cycle import CHUNK_RECORDS, LocalTask, pieces
 from streams.replay.outputs import PartWriter, PolicyUsed, Summary, join_parts, output_folder, write_summary
 from streams.replay.progress import progress
 from streams.replay.recording import Recording, RecordingError, RecordingWriter
@@ -95,7 +95,7 @@ def replay(
     Args:
         policy: `standard`, a path, or `recorded`.
         workers: processes that share the tasks.
-        chunk_records: most records in one fold.
+        chunk_records: most records in one fold, where no commit says which.
         signer: makes the subject tokens of the blacklist; None: placeholders.
 
     Raises:
@@ -127,11 +127,11 @@ def _replay_task(
     writer = PartWriter(job.folder, partition)
     events = 0
     try:
-        for chunk in chunks(recording, partition, job.chunk_records):
-            for folded in task.fold(chunk):
+        for records, committed in pieces(recording, partition, job.chunk_records):
+            for folded in task.fold(records, committed):
                 writer.write(folded.outputs, folded.dead_letters)
-            events += len(chunk)
-            advance(len(chunk))
+            events += len(records)
+            advance(len(records))
     finally:
         writer.close()
     return Replayed(partition, events, writer.outputs, writer.dead_letters)

@@ -2,7 +2,7 @@
 
 Short chunks answer soon, and let the other tasks of the worker have their turn. In long ones borrowers come back, so
 that each state is packed, logged and stored for more of its events: they get more done. So the further a task is
-behind, the longer its chunks.
+behind, the longer its chunks. Beside a sweep they are short, however much waits.
 """
 
 from typing import Final

@@ -5,6 +5,9 @@
 The store is only a copy of what has been committed: nothing is computed from a state that is not exactly at our last
 commit, and nothing is folded before the last commit has been copied. Whatever leaves a transaction's outcome open
 ends in a take-over, which reads the outcome from the commit log.
+
+While a sweep of wake-ups is open, its passes and short chunks of what comes in take turns, a transaction each. Which was
+which, the commits tell: a pass of the sweep takes no records.
 """
 
 import asyncio
@@ -20,7 +23,7 @@ from faust.types import TP
 
 from schemas.topics import COMMITS
 from streams.engine.cases import Cases
-from streams.engine.chunk import SWEEP_LIMIT, Folded, Span, TaskState, Wake
+from streams.engine.chunk import SWEEP_LIMIT, Folded, Span, Sweep, TaskState, Wake, goes_beside
 from streams.engine.order import Merge, Ordered
 from streams.engine.state import pack_task, unpack_task
 from streams.store.contract import Corrupted, Stale, Store, Unavailable
@@ -171,6 +174,7 @@ class Task:
         self._sources: dict[str, _Source] = {}
         self._positions: dict[str, Position] = {}
         self._front: list[Ordered] = []
+        self._sweeps_turn = False
         self._running: asyncio.Task[None] | None = None
 
     # --- from outside ------------------------------------------------------------------------------------------------
@@ -321,10 +325,12 @@ class Task:
     # --- what is next ------------------------------------------------------------------------------------------------
 
     async def _next_chunk(self) -> list[Ordered]:
-        """The records to fold next; none only where a sweep is open or the task stops."""
+        """The records to fold next; none only where an open sweep goes on or the task stops."""
         filling_since: float | None = None
         while not self._stopping:
-            if self._front or self._state.sweep is not None:
+            if self._state.sweep is not None:
+                return self._beside(self._state.sweep)
+            if self._front:
                 return self._front
             self._changed.clear()
             waiting = sum(self._merge.buffered(topic) for topic in self._topics)
@@ -335,12 +341,24 @@ class Task:
                 timeout = self._worth_waiting(waiting, filling_since)
                 if timeout is None:
                     with self._timed("merge"):
-                        chunk = self._taken()
+                        chunk = self._taken(self._most_records())
                     if chunk:
                         return chunk
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), timeout)
         return []
+
+    def _beside(self, sweep: Sweep) -> list[Ordered]:
+        """What is folded next of what is there while a sweep is open; none where it is the sweep's turn, or there is
+        nothing that may go beside it."""
+        if self._sweeps_turn or not sweep.of_wakes:
+            return []
+        # However much waits, it is not to hold up the sweep for longer than that holds it up.
+        most = self._pace.records(0)
+        if not self._front:
+            with self._timed("merge"):
+                self._front = self._taken(most)
+        return self._front[:most] if goes_beside(sweep, self._front) else []
 
     def _worth_waiting(self, waiting: int, since: float) -> float | None:
         """For how long a chunk may still fill; None: take it now."""
@@ -352,9 +370,9 @@ class Task:
         left = since + self._limits.fill_s - self._monotonic_s()
         return left if left > 0 else None
 
-    def _taken(self) -> list[Ordered]:
+    def _taken(self, most: int) -> list[Ordered]:
         ended = [topic for topic, source in self._sources.items() if source.read_to_end]
-        chunk = self._merge.take(ended, self._most_records())
+        chunk = self._merge.take(ended, most)
         for _, topic, _, record in chunk:
             self._sources[topic].waiting_bytes -= len(record.value or b"")
         for topic, source in self._sources.items():
@@ -405,7 +423,9 @@ class Task:
             folded = self._engine.fold(self._state, chunk, loaded.blobs, loaded.due, self._cases, loaded.failures)
             self._pace.note(folded.taken, self._monotonic_s() - began)
         refused = counted(self._committed.record.refused, chunk, folded, self._limits.poison, self.partition)
-        positions = self._positions_after(chunk, folded.taken)
+        # A chunk is all that is in front, or its beginning where a sweep is open; or it comes from the merge.
+        front = (self._front or chunk)[folded.taken :]
+        positions = self._positions_after(chunk[: folded.taken], front)
         carried = carried_on(self.partition, self._committed, rolled, folded, loaded.blobs)
         record = CommitRecord(
             "chunk",
@@ -429,7 +449,8 @@ class Task:
         with self._timed("apply"):
             change = self._committed.change
             await self._from_store(lambda: self._store.apply(fence, applied, change))
-        self._front = chunk[folded.taken :]
+        self._front = front
+        self._sweeps_turn = self._state.sweep is not None and folded.taken > 0
         self._state = folded.task
         self._positions = positions
         self._done(folded)
@@ -456,11 +477,11 @@ class Task:
             else:
                 return result
 
-    def _positions_after(self, chunk: Sequence[Ordered], taken: int) -> dict[str, Position]:
+    def _positions_after(self, taken: Sequence[Ordered], front: Sequence[Ordered]) -> dict[str, Position]:
         positions = dict(self._positions)
-        for order_ms, topic, offset, _ in chunk[:taken]:
+        for order_ms, topic, offset, _ in taken:
             positions[topic] = (offset + 1, order_ms)
-        unread = {topic for _, topic, _, _ in chunk[taken:]}
+        unread = {topic for _, topic, _, _ in front}
         for topic, source in self._sources.items():
             # Markers and aborted records at the end are behind us too.
             if topic not in unread and not self._merge.buffered(topic):
