@@ -8,9 +8,9 @@
 A fold is a function: task state, records, packed borrowers and due wake-ups go in, all that changed comes out, and what
 went in is left as it was. Worker, replay, back-test, explain and the tests all run this one.
 
-A tick may wake more borrowers than one fold is to look at: its sweep is then open, and goes on in folds without records.
-Between them events may be folded too. Before an event, its own borrower's wake-ups that the sweep has not come to are
-fired, so that of each borrower the same comes out as if the sweep had ended first.
+A tick may wake more borrowers than one fold is to look at: its sweep is then open, and goes on in folds without
+records. Between them events may be folded too. Before an event, its own borrower's wake-ups that the sweep has not come
+to are fired, so that of each borrower the same comes out as if the sweep had ended first.
 """
 
 from collections.abc import Mapping, Sequence

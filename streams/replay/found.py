@@ -109,9 +109,7 @@ def _keys(recording: Recording, partitions: list[int]) -> set[bytes]:
     }
 
 
-def _pieces(
-    recording: Recording, partition: int, key: bytes | None, at_ms: int | None
-) -> Iterator[tuple[int, Piece]]:
+def _pieces(recording: Recording, partition: int, key: bytes | None, at_ms: int | None) -> Iterator[tuple[int, Piece]]:
     """(order time reached, records of `key` and of control, or all), until the first record after `at_ms`; a sweep that
     is open then is worked off."""
     reached_ms = 0

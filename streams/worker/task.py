@@ -6,8 +6,8 @@ The store is only a copy of what has been committed: nothing is computed from a 
 commit, and nothing is folded before the last commit has been copied. Whatever leaves a transaction's outcome open
 ends in a take-over, which reads the outcome from the commit log.
 
-While a sweep of wake-ups is open, its passes and short chunks of what comes in take turns, a transaction each. Which was
-which, the commits tell: a pass of the sweep takes no records.
+While a sweep of wake-ups is open, its passes and short chunks of what comes in take turns, a transaction each. The
+commits tell which was which: a pass of the sweep takes no records.
 """
 
 import asyncio

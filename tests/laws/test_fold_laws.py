@@ -1,7 +1,7 @@
 """Ways to fold that must not show: what comes out is the same bytes."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,13 @@ import pytest
 
 from streams.engine.calendar import DAY_MS
 from streams.engine.cases import Cases
-from streams.engine.chunk import SWEEP_LIMIT, Output, TaskState, Wake
+from streams.engine.chunk import SWEEP_LIMIT, DeadLetter, Output, Sweep, TaskState, Wake
 from streams.engine.decide import Judge
 from streams.engine.fold import CONTROL, Engine
 from streams.engine.incidents import borrower_of
 from streams.engine.order import LogRecord, Ordered
 from streams.policy.loader import load
+from streams.policy.model import Policy
 from streams.replay.cycle import chunks
 from streams.replay.recording import Recording
 from streams.replay.simulate.writing import simulate
@@ -58,19 +59,26 @@ def with_factors(records: Sequence[Ordered]) -> list[Ordered]:
 
 
 class Folding:
-    """One way to fold: chunks of a size, with or without keeping what was opened."""
+    """One way to fold: chunks of a size, with or without keeping what was opened. `gives` says whether a pass is given
+    records while a sweep is open, to go beside it; `beside` counts the passes that took some."""
 
-    def __init__(self, chunk: int, kept: int) -> None:
+    def __init__(
+        self, chunk: int, kept: int, gives: Callable[[Sweep], bool] = lambda _: False, policy: Policy | None = None
+    ) -> None:
+        self.beside = 0
         self.outputs: list[Output] = []
+        self.letters: list[DeadLetter] = []
         self.states: dict[str, bytes] = {}
         self.wakes: dict[str, int] = {}
         self.task = TaskState()
         self.failures = FailureIndex()
         self._chunk = chunk
         self._cases = Cases(kept)
+        self._gives = gives
+        self._policy = load("standard") if policy is None else policy
 
     def run(self, records: Sequence[Ordered]) -> "Folding":
-        engine = Engine(load("standard"), partitions=1)
+        engine = Engine(self._policy, partitions=1)
         for chunk in self._pieces(records):
             rest = chunk
             while rest or self.task.sweep is not None:
@@ -80,7 +88,9 @@ class Folding:
     def _pieces(self, records: Sequence[Ordered]) -> Iterator[Sequence[Ordered]]:
         return (records[at : at + self._chunk] for at in range(0, len(records), self._chunk))
 
-    def _fold(self, engine: Engine, chunk: Sequence[Ordered]) -> Sequence[Ordered]:
+    def _fold(self, engine: Engine, rest: Sequence[Ordered]) -> Sequence[Ordered]:
+        sweep = self.task.sweep
+        chunk = rest if sweep is None or self._gives(sweep) else ()
         needs = engine.needs(self.task, chunk, self._cases)
         due: list[Wake] = []
         if needs.due_until_ms is not None:
@@ -89,8 +99,14 @@ class Folding:
         names = [*needs.borrowers, *(name for _, name in due), *map(borrower_of, failures)]
         blobs = {name: self.states.get(name) for name in names}
         folded = engine.fold(self.task, chunk, blobs, due, self._cases, failures)
+        for name in folded.erased:
+            self.states.pop(name, None)
+            self.wakes.pop(name, None)
+            self.failures.forget(name)
         self.failures.change(folded.failures, folded.failures_from)
+        self.beside += sweep is not None and folded.taken > 0
         self.outputs += folded.outputs
+        self.letters += folded.dead_letters
         self.states.update(folded.changed)
         for name, ms in folded.wakes.items():
             if ms is None:
@@ -98,7 +114,7 @@ class Folding:
             else:
                 self.wakes[name] = ms
         self.task = folded.task
-        return chunk[folded.taken :]
+        return rest[folded.taken :]
 
 
 @pytest.fixture(scope="module")

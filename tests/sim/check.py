@@ -1,6 +1,6 @@
 """What must hold after any run."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 from aiokafka import TopicPartition
 
@@ -9,9 +9,11 @@ from streams.engine.order import LogRecord
 from streams.store.seal import unseal
 from streams.worker.commitlog import CommitLogError, Committed, Reader
 from tests.sim.broker import Broker
-from tests.sim.engine import OUTPUT, Oracle
+from tests.sim.engine import OUTPUT, SWEEP, Known, Oracle
 from tests.sim.store import Server
 from tests.sim.world import TOPICS, World
+
+_ALL = 1 << 30
 
 
 def committed(broker: Broker, topic: str, partition: int) -> list[LogRecord]:
@@ -49,7 +51,8 @@ def _check_task(world: World, server: Server) -> list[str]:
     inputs = {topic: committed(broker, topic, partition) for topic in TOPICS}
     log = commit_log(broker, partition)
     wrong: list[str] = []
-    oracle = Oracle()
+    # What each pass came to, as the commits tell of them; and what comes of sweeps that hold all else up.
+    oracle, strict = Oracle(SWEEP), Oracle(_ALL)
     order_ms = dict.fromkeys(TOPICS, 0)
     taken = dict.fromkeys(TOPICS, 0)
     positions = dict.fromkeys(TOPICS, 0)
@@ -67,16 +70,26 @@ def _check_task(world: World, server: Server) -> list[str]:
                 chunk.append((order_ms[topic], topic, record.offset, record))
             if told_ms != order_ms[topic]:
                 wrong.append(f"task {partition}: commit {entry.record.seq}: order time of {topic} is {told_ms}")
+        if entry.record.kind == "chunk" and not chunk:
+            if not oracle.sweeping:
+                wrong.append(f"task {partition}: commit {entry.record.seq} takes no records, and there is no sweep")
+            oracle.go_on()
         for found in sorted(chunk):
             order.append(found[:3])
             oracle.take(found[0], found[3])
+            strict.take(found[0], found[3])
+    if oracle.overtaken:
+        wrong.append(f"task {partition}: a control record did not wait for the end of a sweep")
     if any(taken[topic] < len(records) for topic, records in inputs.items()):
         wrong.append(f"task {partition}: not all records are taken")
     if world.plan.beforehand and order != sorted(order):
         wrong.append(f"task {partition}: records that were there from the start are not in their order")
     outputs = [record.value for record in committed(broker, OUTPUT, partition)]
-    if outputs != oracle.outputs:
-        wrong.append(f"task {partition}: outputs: {_difference(outputs, oracle.outputs)}")
+    wanted_outputs = [value for _, value in oracle.outputs]
+    if outputs != wanted_outputs:
+        wrong.append(f"task {partition}: outputs: {_difference(outputs, wanted_outputs)}")
+    if _by_borrower(oracle) != _by_borrower(strict) or _packed(oracle.known) != _packed(strict.known):
+        wrong.append(f"task {partition}: what went on beside a sweep shows in a borrower")
     doubled = [value for value, count in Counter(outputs).items() if count > 1]
     if doubled:
         wrong.append(f"task {partition}: put out twice: {doubled[:3]}")
@@ -118,9 +131,7 @@ def _check_store(server: Server, log: list[Committed], oracle: Oracle) -> list[s
     held = server.held
     if held._states != states or held._moments != wakes:
         wrong.append(f"task {server.partition}: the store is not what the log says")
-    if {name: unseal(name, state) for name, state in states.items()} != {
-        name: known.pack() for name, known in oracle.known.items()
-    }:
+    if {name: unseal(name, state) for name, state in states.items()} != _packed(oracle.known):
         wrong.append(f"task {server.partition}: states differ from a fold of the same order")
     if wakes != {name: known.wake_ms for name, known in oracle.known.items() if known.wake_ms is not None}:
         wrong.append(f"task {server.partition}: wake-ups differ from a fold of the same order")
@@ -128,6 +139,17 @@ def _check_store(server: Server, log: list[Committed], oracle: Oracle) -> list[s
     if held._task != (blobs[-1] if blobs else None):
         wrong.append(f"task {server.partition}: the task's state is not that of its last commit")
     return wrong
+
+
+def _by_borrower(oracle: Oracle) -> dict[str, list[bytes]]:
+    told = defaultdict(list)
+    for name, value in oracle.outputs:
+        told[name].append(value)
+    return told
+
+
+def _packed(known: dict[str, Known]) -> dict[str, bytes]:
+    return {name: one.pack() for name, one in known.items()}
 
 
 def _difference(found: list[bytes | None], wanted: list[bytes]) -> str:

@@ -1,8 +1,9 @@
 """An engine that notices everything: what it puts out tells each record's place in its borrower's history.
 
-A borrower's state is a count, a running checksum of all that happened to it, and its next wake-up. So a record lost,
-doubled or out of order changes all that comes after it. It keeps what it has opened between folds and changes it in
-place, fires wake-ups at ticks in bounded passes, and refuses some records, as the real one does.
+A borrower's state is a count, a running checksum of all that happened to it, and its next wake-up, later than the last
+tick. So a record lost, doubled or out of order changes all that comes after it. It keeps what it has opened between
+folds and changes it in place, fires wake-ups at ticks in bounded passes, folds events beside them, and refuses some
+records, as the real one does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from zlib import crc32
 from msgspec import structs
 
 from streams.engine.cases import Cases
-from streams.engine.chunk import DeadLetter, Folded, Output, Span, Sweep, TaskState, Wake
+from streams.engine.chunk import DeadLetter, Folded, Output, Span, Sweep, TaskState, Wake, goes_beside
 from streams.engine.order import Ordered, Record
 
 OUTPUT = "early-warnings"
@@ -20,6 +21,8 @@ CONTROL = "control"
 BAD = b"bad"
 SWEEP = 2
 """Wake-ups in one pass."""
+TICKED = "ticked"
+"""Under this name a task's state holds the last tick."""
 
 
 class Known:
@@ -45,9 +48,9 @@ def told_of(record: Record) -> bytes:
     return b"%b/%d/%d" % (record.topic.encode(), record.partition, record.offset)
 
 
-def take(known: Known, order_ms: int, record: Record) -> bytes:
+def take(known: Known, now_ms: int, record: Record) -> bytes:
     told = known.happens(told_of(record))
-    known.wake_ms = order_ms + 5 + known.checksum % 20
+    known.wake_ms = now_ms + 5 + known.checksum % 20
     return told
 
 
@@ -67,12 +70,13 @@ class Engine:
     """`streams.worker.task.FoldEngine`."""
 
     def needs(self, task: TaskState, chunk: Sequence[Ordered], cases: Cases) -> Needs:
-        if task.sweep is not None:
+        if task.sweep is not None and not goes_beside(task.sweep, chunk):
             return Needs([], task.sweep.at_ms)
         kept = _kept(cases)
         names = {record.key.decode(): None for _, topic, _, record in chunk if topic != CONTROL and record.key}
         ticks = [order_ms for order_ms, topic, _, _ in chunk if topic == CONTROL]
-        return Needs([name for name in names if name not in kept], max(ticks, default=None))
+        due_until_ms = max(ticks, default=None) if task.sweep is None else None
+        return Needs([name for name in names if name not in kept], due_until_ms)
 
     def fold(
         self,
@@ -100,12 +104,16 @@ class _Run:
 
     def fold(self, chunk: Sequence[Ordered]) -> None:
         folded = self.folded
-        if folded.task.sweep is not None:
-            self._sweep(folded.task.sweep.at_ms)
+        beside = folded.task.sweep
+        if beside is not None and not goes_beside(beside, chunk):
+            self._sweep(beside.at_ms)
         else:
             for order_ms, topic, _, record in chunk:
+                if beside is not None and topic == CONTROL:
+                    break
                 folded.taken += 1
                 if topic == CONTROL:
+                    folded.task.statuses = {TICKED: order_ms}
                     self._sweep(order_ms)
                     if folded.task.sweep is not None:
                         break
@@ -114,7 +122,9 @@ class _Run:
                 else:
                     name = (record.key or b"").decode()
                     known = self._open(name)
-                    self._put(name, take(known, order_ms, record))
+                    if beside is not None:
+                        self._fire_ahead(name, known, beside.at_ms)
+                    self._put(name, take(known, max(order_ms, folded.task.statuses.get(TICKED, 0)), record))
                     self._due = sorted([wake for wake in self._due if wake[1] != name] + [(known.wake_ms or 0, name)])
         for name, before in self._touched.items():
             known = self._kept[name]
@@ -135,6 +145,10 @@ class _Run:
         more = bool(self._due) and self._due[0][0] <= at_ms
         self.folded.task.sweep = Sweep(at_ms, 0, 0, "tick") if more else None
 
+    def _fire_ahead(self, name: str, known: Known, at_ms: int) -> None:
+        while known.wake_ms is not None and known.wake_ms <= at_ms:
+            self._put(name, wake(known, known.wake_ms))
+
     def _open(self, name: str) -> Known:
         known = self._kept.get(name)
         if known is None:
@@ -152,22 +166,48 @@ def _kept(cases: Cases) -> dict[str, Known]:
 
 
 class Oracle:
-    """The same said once more, record by record, without chunks, passes or kept states."""
+    """The same said once more, record by record, without chunks or kept states.
 
-    def __init__(self) -> None:
+    Args:
+        most: how many wake-ups a tick fires, and each pass of its sweep that `go_on` tells of; the rest waits.
+    """
+
+    def __init__(self, most: int) -> None:
         self.known: dict[str, Known] = {}
-        self.outputs: list[bytes] = []
+        self.outputs: list[tuple[str, bytes]] = []
         self.dead: list[Any] = []
+        self.sweeping = False
+        self.overtaken = False
+        """Whether a control record did not wait for the end of a sweep."""
+        self._most = most
+        self._ticked_ms = 0
 
     def take(self, order_ms: int, record: Record) -> None:
         if record.topic == CONTROL:
-            while due := [(known.wake_ms, name) for name, known in self.known.items() if known.wake_ms is not None]:
-                wake_ms, name = min(due)
-                if wake_ms > order_ms:
-                    break
-                self.outputs.append(wake(self.known[name], wake_ms))
+            self.overtaken |= self.sweeping
+            self._ticked_ms = order_ms
+            self.go_on()
         elif record.value == BAD:
             self.dead.append((record.topic, record.offset))
         else:
-            known = self.known.setdefault((record.key or b"").decode(), Known(None))
-            self.outputs.append(take(known, order_ms, record))
+            name = (record.key or b"").decode()
+            known = self.known.setdefault(name, Known(None))
+            while self.sweeping and known.wake_ms is not None and known.wake_ms <= self._ticked_ms:
+                self.outputs.append((name, wake(known, known.wake_ms)))
+            self.outputs.append((name, take(known, max(order_ms, self._ticked_ms), record)))
+
+    def go_on(self) -> None:
+        """One more pass of the sweep."""
+        for _ in range(self._most):
+            if not self._due():
+                break
+            wake_ms, name = min(self._due())
+            self.outputs.append((name, wake(self.known[name], wake_ms)))
+        self.sweeping = bool(self._due())
+
+    def _due(self) -> list[Wake]:
+        return [
+            (known.wake_ms, name)
+            for name, known in self.known.items()
+            if known.wake_ms is not None and known.wake_ms <= self._ticked_ms
+        ]

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
+from streams.engine.order import Ordered
 from streams.store.contract import Change, Loaded, Rolled
 from streams.store.memory import MemoryStore
-from streams.worker.commitlog import Committed
+from streams.worker.commitlog import Committed, Position
 from streams.worker.producer import Message, Transactions
 from streams.worker.takeover import CommitLog, Takeover
 from streams.worker.task import Task
@@ -159,8 +160,19 @@ def tail() -> Patches:
     return [patch.object(Takeover, "_copy", uncopied)]
 
 
+def front() -> Patches:
+    """A pass of a sweep leaves behind what waits in front of the task."""
+    after = Task._positions_after
+
+    def passed(self: Task, taken: Sequence[Ordered], front: Sequence[Ordered]) -> dict[str, Position]:
+        return after(self, taken, front if taken else ())
+
+    return [patch.object(Task, "_positions_after", passed)]
+
+
 MUTANTS: Mapping[str, Callable[[], Patches]] = {
-    made.__name__: made for made in (fence, store_fence, load, sends, producer, claim, order, kept, session, tail)
+    made.__name__: made
+    for made in (fence, store_fence, load, sends, producer, claim, order, kept, session, tail, front)
 }
 
 

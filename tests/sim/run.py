@@ -1,8 +1,11 @@
 """One seed, and what came of it."""
 
 from collections import Counter
+from itertools import pairwise
 from typing import NamedTuple
 
+from streams.engine.state import unpack_task
+from streams.worker.commitlog import Committed
 from tests.sim.check import check, commit_log
 from tests.sim.world import World, surroundings
 
@@ -25,8 +28,16 @@ def run(seed: int, trace: bool = False, harsh: bool = False) -> Result:
         Counter(
             claims=kinds["claim"],
             chunks=kinds["chunk"],
+            beside=sum(_beside(log) for log in logs),
             killed=world.kills,
             stopped=world.stops,
             superseded=len(world.failures),
         ),
     )
+
+
+def _beside(log: list[Committed]) -> int:
+    """How many commits took records while a sweep was open."""
+    tasks = [unpack_task(entry.record.task) for entry in log if entry.record.task is not None]
+    # The engine's clock counts records.
+    return sum(before.sweep is not None and before.clock_ms != after.clock_ms for before, after in pairwise(tasks))

@@ -20,6 +20,7 @@ def test_whatever_goes_wrong_each_record_counts_once_and_in_order() -> None:
     assert totals["claims"] > 2 * SEEDS
     assert totals["killed"] > SEEDS / 2
     assert totals["stopped"] > SEEDS / 3
+    assert totals["beside"] > SEEDS / 2
 
 
 def test_the_same_seed_is_the_same_run(capsys: pytest.CaptureFixture[str]) -> None:
