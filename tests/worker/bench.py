@@ -92,7 +92,10 @@ class Inlet:
 class Bench:
     """One task and all around it. Inputs are fed by `feed`; whatever was fed is fetched again after a seek."""
 
-    def __init__(self, engine: FoldEngine, records: int = 100, carry_bytes: int = 65_536) -> None:
+    def __init__(
+        self, engine: FoldEngine, records: int = 100, carry_bytes: int = 65_536, topics: Sequence[str] = TOPICS
+    ) -> None:
+        self.topics = topics
         self.log = Log()
         self.store = ShakyStore()
         self.inlet = Inlet()
@@ -104,7 +107,7 @@ class Bench:
             self.inlet,
             Silent(),
             Limits(records, 0.0, 0, POISON, carry_bytes),
-            TOPICS,
+            topics,
             self._take,
             self.failures.append,
         )
@@ -134,7 +137,7 @@ class Bench:
             if applied is None or committed.last > applied:
                 await self.store.apply(claim.last, applied, committed.change)
                 applied = committed.last
-        positions = {topic: record.positions.get(topic, (0, 0)) for topic in TOPICS}
+        positions = {topic: record.positions.get(topic, (0, 0)) for topic in self.topics}
         task = await self.store.task_blob(claim.last, claim.last)
         return Owned(self.log, claim, positions, task)  # type: ignore[arg-type]
 
@@ -150,9 +153,17 @@ class Bench:
         reached = offsets.stop if end is None else end
         self.task.deliver(Fetched(topic, PARTITION, self.inlet.session, offsets.start, offsets.stop, reached, records))
 
+    def feed_tape(self, records: Sequence[LogRecord]) -> None:
+        """Let one fetch of each topic bring all there is of it."""
+        for topic in self.topics:
+            brought = [record for record in records if record.topic == topic]
+            end = len(brought)
+            assert [record.offset for record in brought] == list(range(end))
+            self.task.deliver(Fetched(topic, PARTITION, self.inlet.session, 0, end, end, brought))
+
     def end_all(self, *but: str) -> None:
         """Let a fetch tell of the topics that they are empty."""
-        for topic in TOPICS:
+        for topic in self.topics:
             if topic not in but:
                 self.feed(topic, range(0))
 
