@@ -1,5 +1,5 @@
 """Ways in which a worker of the rows is not well: a rule that fails or hangs, a consumer that slowly dies, another
-release."""
+release, passes of a sweep that are short."""
 
 import re
 import time
@@ -16,10 +16,11 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import GroupAuthorizationFailedError
 
 from schemas.inbound import BorrowerEvent, Login
-from streams.engine import parts, state
+from streams.engine import fold, parts, state
 from streams.engine.cases import Case
 from streams.engine.ingest import Ingest
 from streams.engine.parts import PackedParts
+from streams.worker import task
 from streams.worker.assignor import TaskAssignor
 from streams.worker.task import Task
 from streams.worker.transport import Fetched
@@ -30,6 +31,11 @@ DEAF = "consumer.deaf"
 _DEAF_AFTER = 30
 
 Take = Callable[[Ingest, Case, BorrowerEvent], Any]
+
+
+def _fires_one_wake_up_at_a_time(_: Path) -> None:
+    """Each tick that wakes two is a sweep of several passes."""
+    fold.SWEEP_LIMIT = task.SWEEP_LIMIT = 1  # type: ignore[misc, attr-defined]
 
 
 def _splits_tasks(_: Path) -> None:
@@ -171,6 +177,7 @@ AILMENTS: Mapping[str, Callable[[Path], None]] = {
     "finds_no_group": _finds_no_group(AssertionError("no node")),
     "may_not_join": _finds_no_group(GroupAuthorizationFailedError("the group")),
     "is_a_release_older": _is_a_release_older,
+    "fires_one_wake_up_at_a_time": _fires_one_wake_up_at_a_time,
 }
 """By name; each is told the file of marks."""
 

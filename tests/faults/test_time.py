@@ -141,10 +141,10 @@ def test_releases_one_after_the_other(make_stage: MakeStage, one_node: Cluster, 
                     continue
                 assert local is not None
                 bounds = {topic: offset for topic, (offset, _) in committed.record.positions.items()}
-                while chunk := feed.take(1_000, bounds):
-                    for folded in local.fold(chunk):
-                        for output in folded.outputs:
-                            wanted[output.topic].append(output.value)
+                taken = [found for chunk in feed.chunks(1_000, bounds) for found in chunk]
+                for folded in local.fold(taken, committed=True):
+                    for output in folded.outputs:
+                        wanted[output.topic].append(output.value)
             assert local is not None
             held = found.held[task]
             # Who had nothing happen to it since stands there as the older release has left it.

@@ -7,6 +7,8 @@ from functools import partial
 import pytest
 
 from schemas.topics import INPUTS
+from streams.engine import fold
+from streams.replay import cycle
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import MakeStage
 from tests.faults.points import CYCLE, TAKEOVER, Point
@@ -40,6 +42,17 @@ def ended(worker: FaultWorker, stage: Stage, what: str, exit_code: int, timeout_
 def test_killed_in_the_cycle(stage: Stage) -> None:
     stage.pace(0.05)
     walk(stage, [Point(at, hit=stage.random.randint(1, 2)) for at in CYCLE], -signal.SIGKILL)
+
+
+@pytest.mark.seeds(3)
+def test_killed_while_a_sweep_is_open(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ticks that wake several are swept one wake-up at a time, while events go on: the next owner goes on with both."""
+    for module in (fold, cycle):
+        monkeypatch.setattr(module, "SWEEP_LIMIT", 1)
+    stage.faults["FAULTS_AILMENT"] = "fires_one_wake_up_at_a_time"
+    stage.pace(0.05)
+    walk(stage, [Point(at, hit=stage.random.randint(10, 25)) for at in CYCLE], -signal.SIGKILL)
+    assert stage.commit_logs.went_beside()
 
 
 @pytest.mark.seeds(5)
