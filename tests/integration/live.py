@@ -179,13 +179,24 @@ class CommitLogs:
         return any(task is not None and unpack_task(task).sweep is not None for task in tasks)
 
     def went_beside(self) -> bool:
-        """Whether a commit has left the sweep of a tick open, so that others may have gone beside it."""
-        tasks = (found.record.task for log in self.records for found in log)
-        sweeps = (unpack_task(task).sweep for task in tasks if task is not None)
-        return any(sweep is not None and sweep.of_wakes for sweep in sweeps)
+        """Whether anything was taken while the sweep of a tick was open."""
+        return any(map(_goes_beside, self.records))
 
     def close(self) -> None:
         self._consumer.close()
+
+
+def _goes_beside(log: Sequence[Committed]) -> bool:
+    sweeping, positions = False, log[0].record.positions if log else {}
+    for committed in log:
+        record = committed.record
+        if sweeping and record.positions != positions:
+            return True
+        positions = record.positions
+        if record.task is not None:
+            sweep = unpack_task(record.task).sweep
+            sweeping = sweep is not None and sweep.of_wakes
+    return False
 
 
 def reader(bootstrap: str) -> Consumer:
