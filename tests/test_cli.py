@@ -143,7 +143,7 @@ def test_replay_refuses_a_folder_that_is_not_its_own(run: Any, recording: Path, 
 
 
 def test_ctrl_c_is_one_line_and_130(run: Any, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(self: LocalTask, chunk: object) -> None:
+    def interrupted(self: LocalTask, *_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(LocalTask, "fold", interrupted)
@@ -152,7 +152,7 @@ def test_ctrl_c_is_one_line_and_130(run: Any, recording: Path, tmp_path: Path, m
 
 
 def test_a_defect_shows_where_it_happened(recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def defect(self: LocalTask, chunk: object) -> None:
+    def defect(self: LocalTask, *_: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(LocalTask, "fold", defect)

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.partitioning import partition_of
 from schemas.topics import CONTROL
-from streams.engine.breaker import Granted, grant, share_of
+from streams.engine.breaker import Granted, close_hours, grant, share_of
 from streams.engine.calendar import HOUR_MS
 from streams.engine.fold import Engine
 from streams.engine.order import LogRecord
@@ -58,12 +58,24 @@ def test_so_many_an_hour_and_segment_and_kind() -> None:
     granted, rules = Granted(), model.Breaker(2, {"student": 1})
 
     def asked(kind: str, segment: str, at_ms: int) -> bool:
-        return grant(granted, rules, kind, segment, at_ms, (0, 1))
+        return grant(granted, rules, kind, segment, at_ms, (0, 1), sweeping=False)
 
     assert [asked("zeroed", "worker", 1) for _ in range(3)] == [True, True, False]
     assert [asked("zeroed", "student", 2) for _ in range(2)] == [True, False]
     assert asked("blacklisted", "worker", HOUR_MS - 1)
     assert [asked("zeroed", "worker", HOUR_MS) for _ in range(3)] == [True, True, False]
+
+
+def test_while_a_sweep_is_open_each_hour_counts_by_itself_and_then_the_newest_alone() -> None:
+    granted, rules = Granted(), model.Breaker(2)
+
+    def asked(hour: int) -> bool:
+        return grant(granted, rules, "zeroed", "worker", hour * HOUR_MS, (0, 1), sweeping=True)
+
+    assert [asked(hour) for hour in (5, 9, 5, 5, 9, 9, 6, 5)] == [True, True, True, False, True, False, True, False]
+    assert granted == Granted(9, {"5|zeroed|worker": 2, "zeroed|worker": 2, "6|zeroed|worker": 1})
+    close_hours(granted)
+    assert granted == Granted(9, {"zeroed|worker": 2})
 
 
 def test_the_rest_goes_to_a_person_with_the_event_as_it_would_have_been() -> None:

@@ -394,7 +394,7 @@ def test_nothing_is_left_half_written(
 ) -> None:
     before = replay(source, "standard", tmp_path / "out")
 
-    def broken(self: LocalTask, chunk: object) -> Iterator[None]:
+    def broken(self: LocalTask, *_: object) -> Iterator[None]:
         raise error
         yield
 
