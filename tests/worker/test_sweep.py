@@ -4,7 +4,7 @@ commit log has all of it repeated."""
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from faust.types import TP
@@ -15,7 +15,7 @@ from streams.engine.chunk import Folded, Sweep, TaskState
 from streams.engine.fold import Engine
 from streams.engine.order import LogRecord, Merge, Ordered
 from streams.engine.state import pack_task, unpack_task
-from streams.policy.loader import load
+from streams.policy.loader import SHIPPED, load
 from streams.replay import cycle
 from streams.replay.cycle import LocalTask
 from streams.replay.explain import explain
@@ -176,30 +176,59 @@ def chunk_of(
     return merge.take(INPUTS, len(records))
 
 
-@pytest.mark.parametrize("limit", [1, 4])
-async def test_a_recording_with_its_commit_log_repeats_the_run_byte_for_byte(
-    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Ran(NamedTuple):
+    """A run of a worker on these records: its outputs by topic, and its commit log as it is and as it reads."""
+
+    records: list[LogRecord]
+    outputs: dict[str, list[bytes]]
+    values: list[bytes]
+    log: list[Committed]
+
+    def recording(self, path: Path, values: Sequence[bytes]) -> Path:
+        """The records and a part of the commit log."""
+        tape = Tape()
+        tape.records += self.records
+        for value in values:
+            tape.raw(COMMITS, "2026-06-01", None, value)
+        return tape.write(path, partitions=1)
+
+
+@pytest.fixture(params=[1, 4])
+async def ran(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ran:
+    """`busy_mornings`, in passes of so many wake-ups."""
     for module in (fold, task, cycle):
-        monkeypatch.setattr(module, "SWEEP_LIMIT", limit)
-    tape = busy_mornings()
-    records = list(tape.records)
+        monkeypatch.setattr(module, "SWEEP_LIMIT", request.param)
+    records = busy_mornings().records
     bench = Bench(Engine(load("standard"), partitions=1), records=10, topics=INPUTS)
     await bench.start()
     bench.feed_tape(records)
     ends = {TP(topic, PARTITION): len([record for record in records if record.topic == topic]) for topic in INPUTS}
     await bench.until(lambda: bench.task.positions == ends and bench.task._state.sweep is None)
     await bench.task.stop(1)
-    live: dict[str, list[bytes]] = defaultdict(list)
+    outputs: dict[str, list[bytes]] = defaultdict(list)
     for message in bench.log.messages:
         if message.topic in OUTPUTS:
-            live[message.topic].append(message.value or b"")
-    log = bench.log.records()
+            outputs[message.topic].append(message.value or b"")
+    return Ran(records, outputs, bench.log.commits, bench.log.records())
 
-    # Commit by commit, as an audit does it.
-    local, positions, beside = LocalTask(Engine(load("standard"), partitions=1)), log[0].record.positions, 0
-    for committed in log[1:]:
-        chunk, record = chunk_of(records, committed, positions), committed.record
+
+def replayed(
+    recording: Path, out: Path, policy: str = "standard", chunk_records: int = 1_000
+) -> dict[str, list[bytes]]:
+    replay(recording, policy, out, chunk_records=chunk_records)
+    found = {file.stem: file.read_bytes().splitlines() for file in out.glob("*.jsonl")}
+    return {topic: lines for topic, lines in found.items() if topic in OUTPUTS and lines}
+
+
+def in_any_order(outputs: Mapping[str, list[bytes]]) -> dict[str, list[bytes]]:
+    return {topic: sorted(values) for topic, values in outputs.items()}
+
+
+def test_commits_of_both_kinds_are_made_again_from_what_they_took(ran: Ran) -> None:
+    """As an audit does it."""
+    local, positions, beside = LocalTask(Engine(load("standard"), partitions=1)), ran.log[0].record.positions, 0
+    for committed in ran.log[1:]:
+        chunk, record = chunk_of(ran.records, committed, positions), committed.record
         beside += local.task.sweep is not None and len(chunk) > 0
         folded, due = local.fold_once(chunk)
         assert folded.taken == len(chunk)
@@ -209,29 +238,35 @@ async def test_a_recording_with_its_commit_log_repeats_the_run_byte_for_byte(
         positions = record.positions
     assert beside > 5
 
-    # By replay, whatever the size of its chunks, and by explain.
-    for value in bench.log.commits:
-        tape.raw(COMMITS, "2026-06-01", None, value)
-    recording = tape.write(tmp_path / "with-log", partitions=1)
+
+def test_a_recording_with_its_commit_log_repeats_the_run_byte_for_byte(ran: Ran, tmp_path: Path) -> None:
+    recording = ran.recording(tmp_path / "with-log", ran.values)
     for chunk_records in (3, 1_000):
-        replay(recording, "standard", tmp_path / "out", chunk_records=chunk_records)
-        for topic, values in live.items():
-            assert (tmp_path / "out" / f"{topic}.jsonl").read_bytes().splitlines() == values, topic
+        assert replayed(recording, tmp_path / "out", chunk_records=chunk_records) == ran.outputs
     for borrower in BORROWERS:
         decisions, told = [bytes(raw) for raw in explain(recording, borrower).decisions], f'"borrower_id":"{borrower}"'
-        own = [value for values in live.values() for value in values if told.encode() in value]
+        own = [value for values in ran.outputs.values() for value in values if told.encode() in value]
         assert sorted(own) == sorted(raw for raw in decisions if b'"borrower_id"' in raw)
 
-    # Without the log, the same of each borrower, in another order.
-    replay(Tape.write(_without_log(tape), tmp_path / "alone", partitions=1), "standard", tmp_path / "plain")
-    moved = 0
-    for topic, values in live.items():
-        plain = (tmp_path / "plain" / f"{topic}.jsonl").read_bytes().splitlines()
-        assert sorted(plain) == sorted(values), topic
-        moved += plain != values
-    assert moved
 
-
-def _without_log(tape: Tape) -> Tape:
-    tape.records = [record for record in tape.records if record.topic != COMMITS]
-    return tape
+def test_without_all_of_the_log_or_under_another_policy_the_same_comes_out_in_another_order(
+    ran: Ran, tmp_path: Path
+) -> None:
+    plain = replayed(ran.recording(tmp_path / "plain", ()), tmp_path / "out")
+    assert plain != ran.outputs
+    assert in_any_order(plain) == in_any_order(ran.outputs)
+    # A log that ends in the middle of a sweep, and one that begins there.
+    middle = next(at for at, found in enumerate(ran.log) if at > 5 and unpack_task(found.record.task or b"").sweep)
+    for name, values in (("begun", ran.values[: middle + 1]), ("cut", ran.values[middle:])):
+        found = replayed(ran.recording(tmp_path / name, values), tmp_path / "out")
+        assert in_any_order(found) == in_any_order(ran.outputs)
+    strict = SHIPPED["standard"].read_text().replace("id: standard", "id: strict").replace("at_hour: 9", "at_hour: 8")
+    (tmp_path / "strict.yaml").write_text(strict)
+    outcomes = [
+        replayed(
+            ran.recording(tmp_path / f"strict-{len(values)}", values), tmp_path / "out", str(tmp_path / "strict.yaml")
+        )
+        for values in ((), ran.values)
+    ]
+    assert in_any_order(outcomes[0]) == in_any_order(outcomes[1])
+    assert outcomes[0].keys() == ran.outputs.keys()
