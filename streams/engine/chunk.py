@@ -72,6 +72,7 @@ class Sweep(Struct, array_like=True):
 
     @property
     def of_wakes(self) -> bool:
+        """Whether it is that of a tick."""
         return self.failures is None
 
 
