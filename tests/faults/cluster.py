@@ -1,6 +1,6 @@
 """Kafka for the rows: nodes that workers reach through a proxy only, while the checks have a way of their own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.faults.proxy import Proxy
@@ -83,6 +83,13 @@ class Cluster(Kafka):
         with ThreadPoolExecutor(len(self.nodes)) as pool:
             list(pool.map(lambda node: node.start(), down))
         wait_until(lambda: len(self._admin().list_topics(timeout=5).brokers) == len(self.nodes), "all nodes in")
+
+    def create_topics(self, names: Iterable[str], partitions: int = 4, config: Mapping[str, str] | None = None) -> None:
+        wanted = set(names)
+        super().create_topics(wanted, partitions, config)
+        # Each node learns of them for itself, and a client asks any.
+        running = [node for node in self.nodes if node.pid is not None]
+        wait_until(lambda: all(wanted <= node.topics() for node in running), "every node knows the topics")
 
     def stop(self) -> None:
         for node in self.nodes:
