@@ -30,6 +30,7 @@ from streams.policy import loader
 from streams.store.contract import Store, StoreError
 from streams.store.redis_store import RedisStore, check_settings, open_redis
 from streams.web import serving
+from streams.worker.allocator import give_back
 from streams.worker.clock import Clock
 from streams.worker.commitlog import CommitLogError
 from streams.worker.observer import Observer
@@ -192,7 +193,13 @@ class Worker:
             self._clock = asyncio.create_task(self._run_clock())
 
     def _take(self, store: Store) -> Callable[[bool], Awaitable[Owned]]:
-        return lambda anew: self._takeover.take(store, anew=anew)
+        async def take(anew: bool) -> Owned:
+            try:
+                return await self._takeover.take(store, anew=anew)
+            finally:
+                give_back()
+
+        return take
 
     # --- what tasks call ---------------------------------------------------------------------------------------------
 
