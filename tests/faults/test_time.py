@@ -177,8 +177,8 @@ def test_soak(make_stage: MakeStage, one_node: Cluster) -> None:
     stage = make_stage(one_node, appendonly=True, records=120_000)
     stage.produce_all(stage.script.recording)
     stage.pace(2.5)
-    # States grow threefold as their borrowers get older here, in memory as well: few are kept, as in all rows, so that it
-    # is not they that are seen to grow.
+    # States grow threefold as their borrowers get older here, in memory as well: few are kept, as in all rows, so that
+    # what is seen to grow is not they.
     # Long enough for what the network does here: who lives on is to be seen living on.
     stage.faults |= {"FAULTS_SESSION_S": "8"}
     random = stage.random
