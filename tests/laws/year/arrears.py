@@ -124,9 +124,9 @@ class Arrears:
         """How many loans are that many days past due on a day."""
         return sum(1 for loan in self.loans if loan.managed(day, morning) >= managed)
 
-    def material(self, managed: int, day: int, morning: bool) -> bool:
-        """Whether a loan is that many days past due on a day, with arrears that are material."""
-        return any(loan.managed(day, morning) >= managed and loan.material(day) for loan in self.loans)
+    def material(self, managed: int, day: int) -> bool:
+        """Whether a loan is that many days past due at the end of a day, with arrears that are material."""
+        return any(loan.managed(day) >= managed and loan.material(day) for loan in self.loans)
 
     def episodes(self, managed: int, day: int) -> int:
         """How many separate stretches of that many days past due there were in the year up to a day."""

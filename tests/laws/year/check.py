@@ -230,7 +230,7 @@ class _Year:
             if warning["type"] in RAISED and restored_ms <= warning["told_ms"] <= event_ms
         ]
         before_ms = restored_ms - 1 if event_ms == restored_ms else restored_ms
-        return bool(raised) and min(raised) < explain(path, one.borrower_id, before_ms).score.score
+        return bool(raised) and min(raised) < explain(path, one.borrower_id, before_ms).standing.score
 
 
 def _about(output: Output) -> str:

@@ -32,15 +32,15 @@ class Recount:
         return reason["code"] in self._days and isinstance(reason["value"], int)
 
     def holds(self, reason: Event, arrears: Arrears, day: int, morning: bool = True) -> bool:
-        """Whether such a reason is true of the morning of a day, or of its end, when all that is paid on it is paid.
-        Episodes are those that mornings have seen."""
+        """Whether such a reason is true of the morning of a day, or of its end, when all that is paid on it is paid and
+        what is left may be no longer material. Episodes are those that mornings have seen."""
         threshold: int = reason["threshold"]
         if threshold in self._several:
             return arrears.reaching(self._several[threshold], day, morning) >= threshold
         if threshold in self._episodes:
             return arrears.episodes(EPISODE_DPD, day) >= threshold
-        if threshold in self._material:
-            return arrears.material(threshold, day, morning)
+        if threshold in self._material and not morning:
+            return arrears.material(threshold, day)
         return arrears.managed(day, morning) >= threshold
 
     def of_outage(self, reason: Event, arrears: Arrears, explained: set[str], day: int) -> bool:
