@@ -61,7 +61,7 @@ PART_STATES = 8_000
 _WIPE_KEYS = 1_000
 _ROLL_STATES = 500
 _ADOPTED = 3_000
-"""Most borrowers of a layout before that one script moves: about 10 ms."""
+"""Most borrowers of a layout before that one script moves: 10 to 20 ms."""
 _RETRIES = 3
 _OLDEST = (7, 0)
 
