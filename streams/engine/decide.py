@@ -106,7 +106,8 @@ class Judge:
         else:
             warnings.judge_warnings(self.policy.warnings, standing, view, emitter, self._reasoner)
         view.pressing = warnings.pressing_level(self.policy.warnings, standing, view)
-        view.called = warnings.called_level(self.policy.warnings, view)
+        if standing.limit is not None and standing.limit.rung > 0:
+            view.called = warnings.called_level(self.policy.warnings, view)
         offers.judge_offers(self.policy.offers, view, emitter)
         limits.judge_limit(self.policy.limits, standing, view, emitter, self._reasoner, desk)
         desk.close(rung)

@@ -30,9 +30,6 @@ from streams.engine.loan import (
     ROW_ID,
     SLOT,
     SLOT_DUE,
-    SLOT_FEE,
-    SLOT_INTEREST,
-    SLOT_PRINCIPAL,
     SLOTS_MAX,
     UNPAID,
     WAIVER,
@@ -40,6 +37,7 @@ from streams.engine.loan import (
     row_named,
     row_order,
 )
+from streams.engine.rows import scheduled_row
 
 
 def known_by(loan: Loan, day: int) -> int:
@@ -126,13 +124,6 @@ def _unpaid_rows(loan: Loan) -> list[int]:
     return unpaid
 
 
-def _slot_bill(loan: Loan, row_id: int) -> list[int]:
-    """What the schedule asks for in a row: penalty, fee, interest, principal."""
-    schedule = loan.schedules[row_id // SLOTS_MAX]
-    at = row_id % SLOTS_MAX * SLOT
-    return [0, schedule[at + SLOT_FEE], schedule[at + SLOT_INTEREST], schedule[at + SLOT_PRINCIPAL]]
-
-
 class Bills:
     """What is owed in each cell, bill by bill in key order: [entry that billed it or NONE for the schedule, amount]."""
 
@@ -172,7 +163,7 @@ class Bills:
         for slot in range(len(loan.schedules[version]) // SLOT):
             row_id = version * SLOTS_MAX + slot
             self.row_ids.append(row_id)
-            for component, amount in enumerate(_slot_bill(loan, row_id)):
+            for component, amount in enumerate(scheduled_row(loan.schedules, row_id)[CELLS:]):
                 self.cells[row_id * 4 + component] = [[NONE, amount]]
         self.row_ids.sort(key=lambda row_id: row_order(loan, row_id))
 

@@ -1,4 +1,4 @@
-"""A loan's rows as they are packed: rows that are as their schedule set them are only counted.
+"""A loan's rows as their schedule sets them, and as they are packed: rows that still are so are only counted.
 
 Most rows of a loan wait for a day that has not come, and repeat what stands in the schedule already. In the short form
 a run of such rows, with row ids one behind the other, is the first id and how many they are. Any other row is -1 minus
@@ -20,6 +20,20 @@ from streams.engine.loan import (
     UNPAID,
     Loan,
 )
+
+
+def scheduled_row(schedules: list[list[int]], row_id: int) -> list[int]:
+    """A row as its schedule sets it: no penalty, and all of it unpaid."""
+    schedule, slot = schedules[row_id // SLOTS_MAX], row_id % SLOTS_MAX * SLOT
+    return [
+        row_id,
+        schedule[slot + SLOT_DUE],
+        UNPAID,
+        0,
+        schedule[slot + SLOT_FEE],
+        schedule[slot + SLOT_INTEREST],
+        schedule[slot + SLOT_PRINCIPAL],
+    ]
 
 
 def short_rows(loan: Loan) -> list[int]:
@@ -64,15 +78,6 @@ def whole_rows(schedules: list[list[int]], short: list[int]) -> list[int]:
             at += ROW
             continue
         for row_id in range(first, first + short[at + 1]):
-            schedule, slot = schedules[row_id // SLOTS_MAX], row_id % SLOTS_MAX * SLOT
-            rows += [
-                row_id,
-                schedule[slot + SLOT_DUE],
-                UNPAID,
-                0,
-                schedule[slot + SLOT_FEE],
-                schedule[slot + SLOT_INTEREST],
-                schedule[slot + SLOT_PRINCIPAL],
-            ]
+            rows += scheduled_row(schedules, row_id)
         at += 2
     return rows

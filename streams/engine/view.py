@@ -36,7 +36,7 @@ class View(Struct, gc=False):
     managed days in the last 365; `distressed_day` is that of the latest distressed restructure of any loan, None
     without one. `score_but_arrears` is the score with the best points for all that the ledger says. `level` is the
     warning level in force, `pressing` the highest level up to it that is not only waiting out its dwell time, `called`
-    the highest that would be raised now but for its cool-down.
+    the highest that would be raised now but for its cool-down (0 where there is nothing that could be given back).
     `episode_proof` are the disbursements of the loans that had the episodes. `peaks` are the highest scores of the days
     before (`score_fall.peaks_of`). `shift_points` are added to thresholds on the score, because of `factors`.
 

@@ -163,15 +163,16 @@ def undo_warning(
     named. The level that is called for without it stays in force, where that is above the one before the decision;
     whether it is. Where it is no lower than the one in force, it is raised anew, for its own reasons."""
     decision, previous = standing.warnings[-1], standing.level
+    before = decision.previous_level
     called = min(called_level(rules, view), previous)
-    stays = called > decision.previous_level
-    lower = called if stays and called < previous else decision.previous_level
-    event_id = _take_back(standing, lower, view, emitter, reasoner, incident_id=incident_id or UNSET)
-    if stays and called < previous:
-        _stand_at(called, event_id, decision.previous_level, rules[called - 1], standing, view)
-    elif stays:
+    if before < called < previous:
+        event_id = _take_back(standing, called, view, emitter, reasoner, incident_id=incident_id or UNSET)
+        _stand_at(called, event_id, before, rules[called - 1], standing, view)
+        return True
+    _take_back(standing, before, view, emitter, reasoner, incident_id=incident_id or UNSET)
+    if called > before:
         _raise_to(called, rules, standing, view, emitter, reasoner)
-    return stays
+    return called > before
 
 
 def overturn_warning(

@@ -186,6 +186,10 @@ class _Feed:
         while chunk := self.take(limit, bounds):
             yield chunk
 
+    def within(self, bounds: Bounds, limit: int) -> list[Ordered]:
+        """All records within `bounds`, in order; `limit` says how many are merged at a time."""
+        return [found for chunk in self.chunks(limit, bounds) for found in chunk]
+
     def take(self, limit: int, bounds: Bounds | None) -> list[Ordered]:
         """The next records in order, all of them within `bounds`; none when there are no more."""
         complete = []
@@ -225,7 +229,7 @@ def pieces(recording: Recording, partition: int, limit: int = CHUNK_RECORDS) -> 
                 yield Piece(chunk, False)
             followed = True
         elif record.kind == "chunk":
-            yield Piece([found for chunk in feed.chunks(limit, bounds) for found in chunk], True)
+            yield Piece(feed.within(bounds, limit), True)
     if followed:
         # A sweep that the log leaves open.
         yield Piece([], False)

@@ -2,8 +2,8 @@
 -- Copies one commit, or one part of a large one.
 -- KEYS: meta, task, wakes, failures, then the key of each changed borrower.
 -- ARGV: fence, applied before ('' = none), applied after, read_from, '1' if more parts follow, task state ('' = as it was),
---       bound below which failures are dropped ('' = none), then the state of each changed
---       borrower ('' = erase it), then the next wake-up of each ('+inf' = none, '' = as it was), then each failure added.
+--       bound below which failures are dropped ('' = none), then the state of each changed borrower ('' = erase it), then
+--       the next wake-up of each ('+inf' = none, '' = as it was), then each failure added.
 local held = redis.call('HMGET', KEYS[1], 'fence', 'applied', 'pending')
 local fence, applied, pending = held[1], held[2] or '', held[3]
 if not fence or tonumber(fence) < tonumber(ARGV[1]) then return {'STALE', applied} end

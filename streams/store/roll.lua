@@ -3,8 +3,7 @@
 -- KEYS: meta, wakes, failures.
 -- ARGV: fence, applied, place ('' = from the start, '-' = no borrowers), most bytes, most borrowers, prefix of a borrower's
 --       key, bound behind which failures are read ('' = none), most failures.
--- Returns names, states, moments, the place reached (false: nobody is behind it), how many have a state,
--- failures.
+-- Returns names, states, moments, the place reached (false: nobody is behind it), how many have a state, failures.
 local held = redis.call('HMGET', KEYS[1], 'fence', 'applied', 'pending')
 local fence, applied, pending = held[1], held[2] or '', held[3]
 if fence and tonumber(fence) > tonumber(ARGV[1]) then return {'FENCED', fence} end

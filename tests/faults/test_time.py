@@ -141,8 +141,7 @@ def test_releases_one_after_the_other(make_stage: MakeStage, one_node: Cluster, 
                     continue
                 assert local is not None
                 bounds = {topic: offset for topic, (offset, _) in committed.record.positions.items()}
-                taken = [found for chunk in feed.chunks(1_000, bounds) for found in chunk]
-                for folded in local.fold(taken, committed=True):
+                for folded in local.fold(feed.within(bounds, 1_000), committed=True):
                     for output in folded.outputs:
                         wanted[output.topic].append(output.value)
             assert local is not None
@@ -177,8 +176,6 @@ def test_soak(make_stage: MakeStage, one_node: Cluster) -> None:
     stage = make_stage(one_node, appendonly=True, records=120_000)
     stage.produce_all(stage.script.recording)
     stage.pace(2.5)
-    # States grow threefold as their borrowers get older here, in memory as well: few are kept, as in all rows, so that
-    # what is seen to grow is not they.
     # Long enough for what the network does here: who lives on is to be seen living on.
     stage.faults |= {"FAULTS_SESSION_S": "8"}
     random = stage.random
