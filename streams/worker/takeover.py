@@ -92,7 +92,6 @@ class KafkaBroker:
             auto_offset_reset="none",
             enable_auto_commit=False,
             check_crcs=self._check_crcs,
-            max_partition_fetch_bytes=8 * 1024 * 1024,
         )
         return reader
 
