@@ -330,20 +330,17 @@ class Task:
         while not self._stopping:
             if self._state.sweep is not None:
                 return self._beside(self._state.sweep)
-            if self._front:
-                return self._front
             self._changed.clear()
             waiting = sum(self._merge.buffered(topic) for topic in self._topics)
             timeout = None
-            if waiting:
+            if waiting and not self._front:
                 if filling_since is None:
                     filling_since = self._monotonic_s()
                 timeout = self._worth_waiting(waiting, filling_since)
                 if timeout is None:
-                    with self._timed("merge"):
-                        chunk = self._taken(self._most_records())
-                    if chunk:
-                        return chunk
+                    self._take_in(self._most_records())
+            if self._front:
+                return self._front
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), timeout)
         return []
@@ -356,8 +353,7 @@ class Task:
         # However much waits, it is not to hold up the sweep for longer than that holds it up.
         most = self._pace.records(0)
         if not self._front:
-            with self._timed("merge"):
-                self._front = self._taken(most)
+            self._take_in(most)
         return self._front[:most] if goes_beside(sweep, self._front) else []
 
     def _worth_waiting(self, waiting: int, since: float) -> float | None:
@@ -370,14 +366,15 @@ class Task:
         left = since + self._limits.fill_s - self._monotonic_s()
         return left if left > 0 else None
 
-    def _taken(self, most: int) -> list[Ordered]:
-        ended = [topic for topic, source in self._sources.items() if source.read_to_end]
-        chunk = self._merge.take(ended, most)
-        for _, topic, _, record in chunk:
-            self._sources[topic].waiting_bytes -= len(record.value or b"")
-        for topic, source in self._sources.items():
-            self._throttle(topic, source)
-        return chunk
+    def _take_in(self, most: int) -> None:
+        """Take what comes next out of the merge; it stays in front until it is committed."""
+        with self._timed("merge"):
+            ended = [topic for topic, source in self._sources.items() if source.read_to_end]
+            self._front = self._merge.take(ended, most)
+            for _, topic, _, record in self._front:
+                self._sources[topic].waiting_bytes -= len(record.value or b"")
+            for topic, source in self._sources.items():
+                self._throttle(topic, source)
 
     def _most_records(self) -> int:
         waiting = sum(self._merge.buffered(topic) + source.unread for topic, source in self._sources.items())
@@ -398,6 +395,7 @@ class Task:
     # --- the cycle ---------------------------------------------------------------------------------------------------
 
     async def _cycle(self, chunk: list[Ordered]) -> None:
+        """Fold and commit as much of `chunk`, the beginning of what is in front, as goes into one transaction."""
         if not chunk and self._state.sweep is None:
             return
         assert self._owned is not None
@@ -423,8 +421,7 @@ class Task:
             folded = self._engine.fold(self._state, chunk, loaded.blobs, loaded.due, self._cases, loaded.failures)
             self._pace.note(folded.taken, self._monotonic_s() - began)
         refused = counted(self._committed.record.refused, chunk, folded, self._limits.poison, self.partition)
-        # A chunk is all that is in front, or its beginning where a sweep is open; or it comes from the merge.
-        front = (self._front or chunk)[folded.taken :]
+        front = self._front[folded.taken :]
         positions = self._positions_after(chunk[: folded.taken], front)
         carried = carried_on(self.partition, self._committed, rolled, folded, loaded.blobs)
         record = CommitRecord(

@@ -286,3 +286,18 @@ async def test_idling_is_no_stall() -> None:
     bench.task.told_end("logins", 5)
     assert bench.task.stalled_s(now_s + 560) == 60
     await bench.task.stop(1)
+
+
+async def test_the_last_chunk_is_work_until_it_is_in_the_store() -> None:
+    bench = Bench(Echo())
+    await bench.start()
+    bench.end_all("logins")
+    bench.store.silent = 1_000_000
+    bench.feed("logins", range(1))
+    await bench.until(lambda: bench.store.silent < 1_000_000)
+    now_s = bench.task.progress_s
+    assert bench.task.stalled_s(now_s + 50) == 50
+    bench.store.silent = 0
+    await bench.until(lambda: bench.task.positions[TP("logins", PARTITION)] == 1)
+    assert bench.task.stalled_s(now_s + 5_000) == 0
+    await bench.task.stop(1)
