@@ -22,7 +22,6 @@ from streams.engine.calendar import DAY_MS, Calendar
 from streams.engine.cases import Case
 from streams.engine.chunk import Output, TaskState
 from streams.engine.delinquency import Position
-from streams.engine.directions import MANUAL
 from streams.engine.encode import Emitter
 from streams.engine.features import FEATURE_INDEX, evaluate
 from streams.engine.loan import DUE, PAID_DAY, ROW, Loan
@@ -85,6 +84,7 @@ class Judge:
         every = self._loan_views(case, day, emitter, task)
         view = self._view(case, every, as_of_ms, day, task)
         level, rung = standing.level, 0 if standing.limit is None else standing.limit.rung
+        self._look_past_others(view)
         cured = self._note_clean(standing, every, day)
         desk = reviews.Desk(self._office, case, view, emitter, task)
         desk.begin()
@@ -101,19 +101,23 @@ class Judge:
         case.new_profile = case.retroactive = case.more_than_windows = False
         case.relieved_by = ""
         desk.act()
+        if desk.overturned:
+            # What lay beneath it was not asked while that stood.
+            self._overturn(borrower, view, emitter, desk, "")
         if desk.silent:
             warnings.note_dwell(self.policy.warnings, standing, view)
         else:
             warnings.judge_warnings(self.policy.warnings, standing, view, emitter, self._reasoner)
         view.pressing = warnings.pressing_level(self.policy.warnings, standing, view)
+        self._look_past_others(view)
         if standing.limit is not None and standing.limit.rung > 0:
-            view.called = warnings.called_level(self.policy.warnings, view)
+            view.called = warnings.called_level(self.policy.warnings, view, view.scored.score)
         offers.judge_offers(self.policy.offers, view, emitter)
         limits.judge_limit(self.policy.limits, standing, view, emitter, self._reasoner, desk)
-        desk.close(rung)
+        desk.close()
         self._count_standing(standing, level, rung, task)
         score_fall.note(standing, view.scored.score, view.scored.tier, day)
-        standing.shift_points = view.shift_points
+        standing.shift_points, standing.others_points = view.shift_points, view.others_points
         standing.managed, standing.contractual = worst_dpd(every)
         standing.judged_by = self.digest
         case.wake_ms = self._next_wake(borrower, view, desk)
@@ -149,7 +153,10 @@ class Judge:
         score, tier = standing.score, standing.tier
         if features.scored.get(self.digest) != features.version:
             values = self.scorable(facts, values, as_of_ms)
-            score, _, tier, _ = self.compiled.score_of(_segment_of(case.borrower))(values)
+            segment = _segment_of(case.borrower)
+            score, subtotals, tier, _ = self.compiled.score_of(segment)(values)
+            if self.compiled.others_points(segment, subtotals) != standing.others_points:
+                return False
         day = self.calendar.day(as_of_ms)
         _, shift_points = self.tightening(case.borrower, as_of_ms, day, task)
         if not self._score_edges.keep(standing, score, tier, day, shift_points):
@@ -173,22 +180,24 @@ class Judge:
             facts.windows, facts.loans.values(), as_of_ms, self.calendar, managed, contractual, case.features
         )
         values = self.scorable(facts, values, as_of_ms)
-        episodes = 0
         episode_days = _episode_days(case.borrower.standing, day)
         episode_proof: list[str] = []
         plan_kept = False
         distressed: int | None = None
+        reached: list[int] = []
         for loan_view in every:
             loan = loan_view.loan
-            if loan.journal:
-                of_loan = delinquency.overdue_episodes(loan, day, episode_days, rules)
+            # Without an entry nothing was ever paid: there are no arrears but those of today.
+            if loan.journal or loan_view.position.managed:
+                of_loan = delinquency.episode_days(loan, day, episode_days, rules)
                 if of_loan:
-                    episodes += of_loan
+                    reached += of_loan
                     episode_proof.append(loan.disbursed_id)
+            if loan.journal:
                 restructured = loan_facts.distressed_day(loan, day)
                 if restructured is not None:
                     distressed = restructured if distressed is None else max(distressed, restructured)
-            if loan.plan_ids and loan_facts.plan_kept(loan, day) is not None:
+            if loan.plan_ids and not loan_view.position.ended and loan_facts.plan_kept(loan, day) is not None:
                 plan_kept = True
         segment = _segment_of(case.borrower)
         result = scored(self.compiled, values, segment)
@@ -202,7 +211,7 @@ class Judge:
             scored=result,
             features=values,
             level=case.borrower.standing.level,
-            episodes=episodes,
+            episodes=delinquency.separate_episodes(reached),
             fraud_event_id=_fraud(facts, case.borrower.standing),
             plan_kept=plan_kept,
             score_but_arrears=self._score_but_arrears(result, segment) if managed else result.score,
@@ -213,7 +222,13 @@ class Judge:
             peaks=score_fall.peaks_of(case.borrower.standing, day),
             factors=factors,
             shift_points=points,
+            levels=self.policy.warnings,
+            others_points=self.compiled.others_points(segment, result.subtotals),
         )
+
+    def _look_past_others(self, view: View) -> None:
+        if view.others_points:
+            view.own_level = warnings.called_level(self.policy.warnings, view, view.score_for(limits.FROZEN))
 
     def scorable(self, facts: Facts, values: list[int | None], as_of_ms: int) -> list[int | None]:
         """While a reported hardship lasts, what it makes a borrower do is not scored: such features are unknown."""
@@ -353,31 +368,38 @@ class Judge:
 
     def _overturn(self, borrower: Borrower, view: View, emitter: Emitter, desk: reviews.Desk, incident_id: str) -> None:
         """Undo, newest first, the decisions whose arrears were not there on their own day; `incident_id` names the
-        incident whose grace has just changed, "" for none."""
+        incident whose grace has just changed, "" for none. Beneath what stays zeroed there is nothing to give back."""
         standing = borrower.standing
         before = standing.level
         while standing.warnings:
             raised = standing.warnings[-1]
             if not overturned(raised.grounds, self._hindsight(borrower, raised, view, 0)):
                 break
-            if warnings.undo_warning(self.policy.warnings, standing, view, emitter, self._reasoner, incident_id):
+            because = incident_id or _incident_behind(borrower, raised.day, desk)
+            if warnings.undo_warning(self.policy.warnings, standing, view, emitter, self._reasoner, because):
                 break
         level_undone = before if standing.level < before else 0
         limit = standing.limit
         if limit is not None and not view.limit_held:
             for at in range(len(limit.decisions) - 1, -1, -1):
                 taken = limit.decisions[at]
-                if overturned(taken.grounds, self._hindsight(borrower, taken, view, level_undone)):
+                if overturned(taken.grounds, self._hindsight(borrower, taken, view, level_undone, taken.rung)):
+                    because = incident_id or _incident_behind(borrower, taken.day, desk)
                     limits.lift(
                         self.policy.limits, limit, at, view, emitter, self._reasoner,
-                        compensates=taken.event_id, incident_id=incident_id or UNSET,
+                        compensates=taken.event_id, incident_id=because or UNSET,
                     )  # fmt: skip
-                elif not taken.until_ms and taken.rule != MANUAL:
+                elif taken.rung == limits.ZEROED:
                     break
         desk.undo_listing(lambda listing: overturned(listing.grounds, self._hindsight(borrower, listing, view, 0)))
 
     def _hindsight(
-        self, borrower: Borrower, decision: WarningDecision | LimitDecision | Listing, view: View, level_undone: int
+        self,
+        borrower: Borrower,
+        decision: WarningDecision | LimitDecision | Listing,
+        view: View,
+        level_undone: int,
+        rung: int = 0,
     ) -> Hindsight:
         rules, day = self.policy.facts, decision.day
         end_ms = self.calendar.start_ms(day + 1)
@@ -387,8 +409,9 @@ class Judge:
         ]
         positions = [delinquency.position_as_of(loan, day, rules) for loan in loans]
         episode_days = _episode_days(borrower.standing, day)
-        episodes = sum(delinquency.overdue_episodes(loan, day, episode_days, rules) for loan in loans)
-        return Hindsight(positions, episodes, view.scored.score, view.level, level_undone)
+        reached = [of_loan for loan in loans for of_loan in delinquency.episode_days(loan, day, episode_days, rules)]
+        episodes = delinquency.separate_episodes(reached)
+        return Hindsight(positions, episodes, view.score_for(rung), view.level_for(rung, view.level), level_undone)
 
     def _score_but_arrears(self, result: Scored, segment: str) -> int:
         """The score with the best points in every factor that the ledger decides."""
@@ -482,6 +505,18 @@ def _episode_days(standing: Standing, day: int) -> int:
     if oversight is None or oversight.cleared_day is None:
         return 365
     return min(365, max(0, day - oversight.cleared_day))
+
+
+def _incident_behind(borrower: Borrower, day: int, desk: reviews.Desk) -> str:
+    """The incident whose grace covers a day, where decisions that a hold has kept in force are looked at again; else
+    empty."""
+    covering = [
+        incident_id
+        for loan in borrower.facts.loans.values()
+        for at, incident_id in enumerate(loan.grace_ids)
+        if loan.graces[2 * at] <= day <= loan.graces[2 * at + 1]
+    ]
+    return min(covering, default="") if desk.catching_up else ""
 
 
 def _fraud(facts: Facts, standing: Standing) -> str | None:

@@ -176,23 +176,32 @@ def _due_today(loan: Loan, day: int, component: int) -> int:
     return 0
 
 
-def overdue_episodes(loan: Loan, day: int, days: int, facts: Facts) -> int:
-    """How many separate overdue episodes reached managed DPD 30 in the `days` days up to a business date.
+def episode_days(loan: Loan, day: int, days: int, facts: Facts) -> list[int]:
+    """When each overdue episode reached managed DPD 30 in the `days` days up to a business date, oldest first.
 
-    Episodes are separate when no instalment was overdue in between. A day before the one the loan stands at is answered
-    with all that is known today.
+    Between two episodes no instalment was overdue. A day before the one the loan stands at is answered with all that is
+    known today.
     """
     if day < loan.disbursed_day:
-        return 0
+        return []
     if day < loan.as_of_day:
-        return overdue_episodes(_replayed(loan, day, facts), day, days, facts)
+        return episode_days(_replayed(loan, day, facts), day, days, facts)
     settle(loan, day, facts)
-    counted = sum(1 for reached in loan.episodes if reached > day - days)
+    reached = [at for at in loan.episodes if at > day - days]
     due = oldest_due(loan)
     running = loan.in_episode == 1 and due != NONE and contractual_dpd(loan, due, day) > 0
-    if due == NONE or running or is_ended(loan, day):
-        return counted
-    return counted + (1 if managed_dpd(loan, due, day) >= EPISODE_DPD else 0)
+    if due != NONE and not running and not is_ended(loan, day) and managed_dpd(loan, due, day) >= EPISODE_DPD:
+        reached.append(day)
+    return reached
+
+
+def separate_episodes(reached: Sequence[int]) -> int:
+    """How many episodes of a borrower are separate, given the days on which those of all loans reached DPD 30.
+
+    Loans that reached it within 30 days of one another were late at the same time: that is one stretch of arrears.
+    """
+    ordered = sorted(reached)
+    return sum(1 for at, day in enumerate(ordered) if at == 0 or day - ordered[at - 1] >= EPISODE_DPD)
 
 
 def learns_past(loan: Loan, day: int) -> bool:

@@ -3,7 +3,8 @@
     restrict   any condition of the next rung holds and the rung below has been stood on long enough; a `direct` rung
                from anywhere
     overturn   the arrears behind a restriction turn out never to have been: compensated at once, newest first
-    restore    arrears cleared on all loans, probation clean, the rung's conditions gone: stage by stage
+    restore    arrears cleared on all loans, probation clean, the rung's conditions gone: stage by stage; a relapse
+               between two stages brings probation again
     rebase     the limit was changed elsewhere
 
 Each event of a borrower's chain has the next `limit_seq` and starts where the last one ended. A rung is the place of
@@ -23,7 +24,7 @@ from streams.engine.profile import Profile
 from streams.engine.reasons import Reasoner
 from streams.engine.standing import Ground, Limit, LimitDecision, Standing
 from streams.engine.view import View, ground_of, holds
-from streams.policy.model import LEVELS, STATUSES, Condition, Limits, LimitStep, Status
+from streams.policy.model import STATUSES, Condition, Limits, LimitStep, Status
 
 TOPIC = "limit-adjustments"
 EVENT_OF_STATUS: dict[Status, type[outbound.LimitAdjustment]] = {
@@ -44,10 +45,23 @@ def status_of(rung: int) -> Status:
 
 def _held(step: LimitStep, view: View, level: int) -> list[Condition]:
     """The conditions of a step that hold, those on warnings at warning level `level`."""
-    held = [condition for condition in step.when if holds(condition, view, level, LEVELS.index)]
-    if step.status == "zeroed" and view.plan_kept:
+    rung = STATUSES.index(step.status)
+    held = [condition for condition in step.when if holds(condition, view, rung, level)]
+    if rung == ZEROED and view.plan_kept:
         return [condition for condition in held if condition.fraud_confirmed]
     return held
+
+
+def _called_for(step: LimitStep, view: View) -> tuple[list[Condition], bool]:
+    """The conditions of a step on which it may be taken, and whether others hold that people have barred."""
+    rung = STATUSES.index(step.status)
+    held = _held(step, view, view.pressing)
+    free = [
+        condition
+        for condition in held
+        if rung < (view.fraud_rung_below if condition.fraud_confirmed else view.rung_below)
+    ]
+    return free, len(free) < len(held)
 
 
 def judge_limit(
@@ -55,13 +69,22 @@ def judge_limit(
 ) -> None:
     """Move the limit to where `view` calls for it; nothing happens before the first `profile_set`."""
     limit = standing.limit
-    if limit is None or view.limit_held:
+    if limit is None or view.silent:
         return
     end_in_time(rules, limit, view, emitter, reasoner)
+    if view.limit_held:
+        return
     while _restrict(rules, limit, view, emitter, reasoner, gate):
         pass
-    if 0 < limit.rung < ZEROED or (limit.rung == ZEROED and view.cleared):
+    if _on_the_way_back(limit, view):
         _restore(rules, standing, limit, view, emitter, reasoner)
+
+
+def _on_the_way_back(limit: Limit, view: View) -> bool:
+    """Whether a stage may be granted at some time. Beneath a freeze for some days none is."""
+    if passing(limit) is not None:
+        return False
+    return 0 < limit.rung < ZEROED or (limit.rung == ZEROED and view.cleared)
 
 
 class Due(NamedTuple):
@@ -75,22 +98,29 @@ class Due(NamedTuple):
 
 def _due_step(rules: Limits, limit: Limit, view: View) -> Due | None:
     """The step to take next: the highest direct one that holds, else the lowest that holds; else one more decrease."""
-    stood_on, since_ms = _ladder(limit)
-    ahead: list[tuple[int, LimitStep]] = []
+    stood_on, since_ms = ladder(limit)
+    ahead: list[tuple[int, LimitStep, list[Condition]]] = []
     again: LimitStep | None = None
+    barred = False
     for step in rules.steps_of(view.segment):
         rung = STATUSES.index(step.status)
-        if stood_on < rung < view.rung_below and not (rung == ZEROED and view.zero_asked):
-            ahead.append((rung, step))
+        if rung > stood_on and not (rung == ZEROED and view.zero_asked):
+            held, kept_back = _called_for(step, view)
+            barred = barred or kept_back
+            if held:
+                ahead.append((rung, step, held))
         elif rung == stood_on < view.rung_below and step.times > 1:
             again = step
-    for rung, step in reversed(ahead):
-        if step.direct and (held := _held(step, view, view.pressing)):
+    for rung, step, held in reversed(ahead):
+        if step.direct:
             return Due(0, rung, step, held)
-    for rung, step in ahead:
-        if not step.direct and (held := _held(step, view, view.pressing)):
+    for rung, step, held in ahead:
+        if not step.direct:
             return Due(since_ms + step.after_days * DAY_MS if stood_on else 0, rung, step, held)
-    if again is not None and sum(1 for taken in limit.decisions if taken.rung == stood_on) < again.times:
+    # Where people bar the step that is called for, one more of the step before it would only stand in for that.
+    if barred or again is None:
+        return None
+    if sum(1 for taken in limit.decisions if taken.rung == stood_on) < again.times:
         held = _held(again, view, view.pressing)
         # Arrears that hold by themselves carry the decrease alone: it is undone with them, whatever level they led to.
         held = [condition for condition in held if condition.level_from is None] or held
@@ -99,14 +129,14 @@ def _due_step(rules: Limits, limit: Limit, view: View) -> Due | None:
     return None
 
 
-def _passing(limit: Limit) -> LimitDecision | None:
+def passing(limit: Limit) -> LimitDecision | None:
     """The freeze for some days that lies on top of all else, if one does: the ladder goes on beneath it."""
     return limit.decisions[-1] if limit.decisions and limit.decisions[-1].until_ms else None
 
 
-def _ladder(limit: Limit) -> tuple[int, int]:
+def ladder(limit: Limit) -> tuple[int, int]:
     """The rung that the ladder has come to, and since when."""
-    freeze = _passing(limit)
+    freeze = passing(limit)
     return (limit.rung, limit.since_ms) if freeze is None else (freeze.previous_rung, freeze.previous_since_ms)
 
 
@@ -138,10 +168,10 @@ def take(rules: Limits, limit: Limit, due: Due, view: View, emitter: Emitter, re
     to_minor = limit.minor * step.keep_bp // 10_000
     base_minor = limit.base_minor if limit.rung else limit.minor
     stages = stages_ahead(rules, base_minor, to_minor, 0)
-    freeze = None if due.rung == ZEROED else _passing(limit)
+    freeze = None if due.rung == ZEROED else passing(limit)
     decide(
         limit, due.rung, to_minor, EVENT_OF_STATUS[step.status], step.reason,
-        [ground_of(condition, view, LEVELS.index) for condition in due.held], view, emitter,
+        [ground_of(condition, view, due.rung) for condition in due.held], view, emitter,
         beneath=freeze, draws=_draws(step), **reasoner.restriction(view, step, due.held, stages),
     )  # fmt: skip
 
@@ -173,6 +203,8 @@ def decide(
     if previous_rung == 0:
         limit.base_minor = from_minor
     event_id = _move(limit, rung if beneath is None else limit.rung, to_minor, view, emitter, event, **fields)
+    # Whoever is restricted anew begins the way back anew.
+    limit.stage = 0
     decision = LimitDecision(
         event_id, view.day, rung, previous_rung, from_minor, to_minor, grounds, view.as_of_ms, since_ms, since_day,
         rule, until_ms, stage,
@@ -201,11 +233,11 @@ def end_in_time(rules: Limits, limit: Limit, view: View, emitter: Emitter, reaso
         decision = limit.decisions[at]
         if not 0 < decision.until_ms <= view.as_of_ms:
             continue
-        if decision is _passing(limit):
+        if decision is passing(limit) and not view.limit_held:
             _go_on(rules, limit, decision, view, emitter, reasoner)
         if limit.rung < decision.rung:
             limit.decisions.remove(decision)
-        elif decision is _passing(limit) and decision.previous_rung == limit.rung:
+        elif decision is passing(limit) and decision.previous_rung == limit.rung:
             limit.since_ms, limit.since_day = decision.previous_since_ms, decision.previous_since_day
             limit.decisions.remove(decision)
         else:
@@ -219,7 +251,7 @@ def _go_on(
     already, so that no dwell time below it is waited for."""
     for step in rules.steps_of(view.segment):
         rung = STATUSES.index(step.status)
-        if freeze.previous_rung < rung == freeze.rung < view.rung_below and (held := _held(step, view, view.pressing)):
+        if freeze.previous_rung < rung == freeze.rung and (held := _called_for(step, view)[0]):
             take(rules, limit, Due(0, rung, step, held), view, emitter, reasoner)
 
 
@@ -293,8 +325,12 @@ def stages_ahead(rules: Limits, base_minor: int, minor: int, stage: int) -> int:
 def restoration_day(rules: Limits, standing: Standing, limit: Limit, view: View) -> int | None:
     """The business date from which the next stage may be granted; None while in arrears. A reviewer who clears a
     borrower vouches for the probation."""
-    if limit.stage:
-        return None if standing.clean_since_day is None else limit.since_day + rules.restoration.stage_days
+    clean_since_day = standing.clean_since_day
+    if limit.stage and clean_since_day is not None:
+        day = limit.since_day + rules.restoration.stage_days
+        # Who was in arrears since the last stage has to come through probation again.
+        relapsed = clean_since_day > limit.since_day
+        return max(day, clean_since_day + rules.restoration.probation_days) if relapsed else day
     if view.cleared:
         return standing.clean_since_day
     return probation_end_day(rules, standing, limit, view.distressed_day)
@@ -363,8 +399,8 @@ def set_by_hand(
     recovery = outbound.Recovery(action="request_review", earliest_on=iso_day(end_day))
     if minor < limit.minor:
         decide(
-            limit, max(limit.rung, DECREASED), minor, outbound.LimitDecreased, MANUAL, [Ground(other=True)], view,
-            emitter, reasons=reasons, recovery=recovery,
+            limit, max(ladder(limit)[0], DECREASED), minor, outbound.LimitDecreased, MANUAL, [Ground(other=True)], view,
+            emitter, beneath=passing(limit), reasons=reasons, recovery=recovery,
         )  # fmt: skip
         return
     if minor == 0 and limit.rung == ZEROED:
@@ -423,15 +459,15 @@ def rebase(standing: Standing, profile: Profile, view: View, emitter: Emitter) -
 def next_limit_wake(rules: Limits, standing: Standing, view: View) -> tuple[int | None, int | None]:
     """(moment, business date) at which the next rung or the next stage may be due by the passing of time alone."""
     limit = standing.limit
-    if limit is None or view.limit_held:
+    if limit is None or view.silent:
         return None, None
-    due = _due_step(rules, limit, view)
+    due = None if view.limit_held else _due_step(rules, limit, view)
     moment = due.due_ms if due is not None and due.due_ms > view.as_of_ms else None
     for decision in limit.decisions:
         if decision.until_ms > view.as_of_ms:
             moment = decision.until_ms if moment is None else min(moment, decision.until_ms)
     day: int | None = None
-    if 0 < limit.rung < ZEROED or (limit.rung == ZEROED and view.cleared):
+    if not view.limit_held and _on_the_way_back(limit, view):
         day = restoration_day(rules, standing, limit, view)
         if day is not None and day <= view.day:
             day = None if _paid_on_time(rules, standing, limit, view) else view.next_paid_due_day()

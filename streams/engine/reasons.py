@@ -5,6 +5,7 @@ threshold it crossed, the points it cost and the events that prove it. "Score to
 Regulation B, 12 CFR 1002.9(b)(2); CFPB circular 2023-03).
 """
 
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -20,8 +21,8 @@ from streams.engine.signal_proof import signal_proof
 from streams.engine.tightening import macro_of
 from streams.engine.view import LoanView, View, loan_holds
 from streams.engine.windows import proof
-from streams.policy.compiler import SUBTOTALS, Compiled, bands_of
-from streams.policy.model import STATUSES, Condition, LimitStep, WarningLevel
+from streams.policy.compiler import OF_OTHERS, SUBTOTALS, Compiled, bands_of
+from streams.policy.model import STATUSES, Condition, LimitStep, Subtotal, WarningLevel
 
 REASONS_MAX = 4
 EVIDENCE_MAX = 4
@@ -62,8 +63,10 @@ class Reasoner:
         """The fields of a restriction that explain it; `held` are its conditions that hold, `stages` those ahead."""
         rules = [rule for condition in held for rule in self._rules_of(step.reason, condition, view)]
         scored = any(condition.on_score or condition.level_from is not None for condition in held)
+        # What others say was left out of the score that freezes or zeroes, so that it is no reason for it.
+        left_out = OF_OTHERS if step.status in ("frozen", "zeroed") else ()
         return {
-            "reasons": self._reasons(view, rules, factors=scored),
+            "reasons": self._reasons(view, rules, scored, left_out),
             "recovery": self._limit_recovery(view, step.status == "zeroed", 0, stages),
             "macro": macro_of(view.factors, view.shift_points),
         }
@@ -94,13 +97,15 @@ class Reasoner:
 
     # --- reasons ------------------------------------------------------------------------------------------------------
 
-    def _reasons(self, view: View, rules: list[Rule], factors: bool = True) -> list[outbound.Reason]:
+    def _reasons(
+        self, view: View, rules: list[Rule], factors: bool = True, left_out: Sequence[Subtotal] = ()
+    ) -> list[outbound.Reason]:
         reasons: list[outbound.Reason] = []
         for rule in rules:
             if all(rule.code != reason.code or rule.value != reason.value for reason in reasons):
                 reasons.append(self._reason(rule.code, rule.value, rule.threshold, 0, rule.evidence))
         if factors:
-            reasons += self._scored_factors(view)
+            reasons += self._scored_factors(view, left_out)
         return reasons[:REASONS_MAX]
 
     def _reason(
@@ -111,10 +116,14 @@ class Reasoner:
             code=code, text=text, value=value, threshold=threshold, points=points, evidence=evidence[:EVIDENCE_MAX]
         )
 
-    def _scored_factors(self, view: View) -> list[outbound.Reason]:
-        """The factors that cost points, the costliest first."""
-        points = view.scored.points
-        costly = sorted((points[at], at) for at in range(len(points)) if points[at] < 0)[:REASONS_MAX]
+    def _scored_factors(self, view: View, left_out: Sequence[Subtotal]) -> list[outbound.Reason]:
+        """The factors that cost points, the costliest first, but for those of some subtotals."""
+        scored_by = self._policy.score.factors
+        costly = sorted(
+            (points, at)
+            for at, points in enumerate(view.scored.points)
+            if points < 0 and scored_by[at].subtotal not in left_out
+        )[:REASONS_MAX]
         reasons: list[outbound.Reason] = []
         for cost, at in costly:
             factor = self._policy.score.factors[at]

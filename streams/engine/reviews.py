@@ -37,9 +37,9 @@ from streams.engine.directions import (
 from streams.engine.encode import Emitter
 from streams.engine.limits import DECREASED, FROZEN, ZEROED
 from streams.engine.reasons import Reasoner
-from streams.engine.standing import Ground, Limit, LimitDecision, Listing, Oversight, Proposal, Review
+from streams.engine.standing import Bar, Ground, Limit, LimitDecision, Listing, Oversight, Proposal, Review
 from streams.engine.view import View, ground_of, holds
-from streams.policy.model import LEVELS, Policy, Suspicion
+from streams.policy.model import Policy, Suspicion
 
 TOPIC = "review-requests"
 REVIEWS_MAX = 32
@@ -76,7 +76,19 @@ def settle_notices(case: Case) -> None:
 class Desk:
     """One judgement's dealings with people. It is the gate through which zeroings pass (`limits.Gate`)."""
 
-    __slots__ = ("case", "emitter", "facts", "hold", "office", "standing", "task", "view")
+    __slots__ = (
+        "case",
+        "catching_up",
+        "emitter",
+        "facts",
+        "hold",
+        "ladder_before",
+        "office",
+        "overturned",
+        "standing",
+        "task",
+        "view",
+    )
 
     def __init__(self, office: Office, case: Case, view: View, emitter: Emitter, task: TaskState) -> None:
         self.office = office
@@ -87,6 +99,14 @@ class Desk:
         self.emitter = emitter
         self.task = task
         self.hold = hold_on(self.facts.directions)
+        self.catching_up = False
+        """Whether what a hold or a decision by hand has held back follows now."""
+        self.overturned = False
+        """Whether a reviewer has just undone a restriction."""
+        self.ladder_before = self._ladder_rung()
+
+    def _ladder_rung(self) -> int:
+        return 0 if self.standing.limit is None else limits.ladder(self.standing.limit)[0]
 
     @property
     def silent(self) -> bool:
@@ -100,10 +120,13 @@ class Desk:
             oversight = self._oversight()
         if oversight is None:
             return
-        if oversight.rung_until_ms > as_of_ms:
-            view.rung_below = oversight.rung_below
-        if oversight.level_until_ms > as_of_ms:
-            view.level_below = oversight.level_below
+        oversight.rung_bars = [bar for bar in oversight.rung_bars if bar.until_ms > as_of_ms]
+        oversight.level_bars = [bar for bar in oversight.level_bars if bar.until_ms > as_of_ms]
+        for bar in oversight.rung_bars:
+            self._heed_rung(bar)
+        for bar in oversight.level_bars:
+            view.level_below = min(view.level_below, bar.at)
+        view.silent = self.silent
         view.limit_held = self.hold != NO_HOLD or oversight.limit_until_ms > as_of_ms
         view.cleared = oversight.cleared
         view.zero_asked = self._open_proposal("zero") is not None
@@ -112,6 +135,7 @@ class Desk:
             oversight.limit_until_ms = 0
         if ended or self.hold < oversight.held:
             self.case.retroactive = self.case.new_profile = True
+            self.catching_up = True
         oversight.held = self.hold
 
     def act(self) -> None:
@@ -135,7 +159,7 @@ class Desk:
             else:
                 self._suspected(suspicions.listed_elsewhere, notice)
 
-    def close(self, rung_before: int) -> None:
+    def close(self) -> None:
         """After the limit has been judged: what follows from it for the listing, reviews and restoration."""
         oversight, limit = self.standing.oversight, self.standing.limit
         if limit is not None:
@@ -143,7 +167,7 @@ class Desk:
                 self._judge_listing(limit)
             if limit.rung == ZEROED:
                 self._ask_after_probation(limit)
-            if oversight is not None and (limit.rung == 0 or limit.rung > rung_before):
+            if oversight is not None and (limit.rung == 0 or self._ladder_rung() > self.ladder_before):
                 oversight.cleared = False
         if oversight is not None:
             self._withdraw_stale(limit)
@@ -206,12 +230,19 @@ class Desk:
             self.request(APPEAL, notice.about, [notice.event_id, notice.about])
 
     def _suspected(self, rule: Suspicion, notice: Notice) -> None:
-        """Nothing is proved: a person is asked, and for some days at most nothing new is drawn."""
+        """Nothing is proved: a person is asked, and for some days at most nothing new is drawn. Being told again proves
+        nothing either: until the person has answered, nothing is frozen for it once more."""
         oversight, limit, view = self._oversight(), self.standing.limit, self.view
-        if rule.review and all(review.why != rule.reason for review in oversight.reviews):
+        asked = [review for review in oversight.reviews if review.why == rule.reason]
+        if rule.review and not asked:
             self.request(rule.reason, notice.event_id, [notice.event_id])
-        if not rule.freeze_days or limit is None or view.limit_held or not limit.rung < FROZEN < view.rung_below:
+            asked = [review for review in oversight.reviews if review.why == rule.reason]
+        if not rule.freeze_days or limit is None or view.limit_held or view.suspicion_barred:
             return
+        if not limit.rung < FROZEN < view.rung_below or any(review.froze for review in asked):
+            return
+        for review in asked:
+            review.froze = True
         until_ms = view.as_of_ms + rule.freeze_days * DAY_MS
         limits.decide(
             limit, FROZEN, limit.minor, outbound.LimitFrozen, rule.reason, [Ground(other=True)], view, self.emitter,
@@ -310,6 +341,9 @@ class Desk:
         if proposal.action == "set_limit":
             if limit is None or notice.reviewer == proposal.reviewer or proposal.until_ms <= self.view.as_of_ms:
                 return False
+            if proposal.limit_minor >= limit.minor:
+                self._settle(review)
+                return False
             self._settle(review)
             self._set_by_hand(limit, proposal.limit_minor, proposal.until_ms, [notice.event_id, proposal.decided_id])
         elif proposal.action == "clear":
@@ -336,15 +370,22 @@ class Desk:
             self._keep_below(ZEROED, until_ms)
             self.view.zero_asked = False
         elif proposal.action == "list":
-            oversight.unlisted_until_ms = until_ms
+            oversight.unlisted_until_ms = max(until_ms, oversight.unlisted_until_ms)
 
-    def _keep_below(self, rung: int, until_ms: int) -> None:
+    def _keep_below(self, rung: int, until_ms: int, exempts: bool = False, suspicion: bool = False) -> None:
         """Until then the policy takes no rung from `rung` up."""
-        oversight, view = self._oversight(), self.view
-        if oversight.rung_until_ms > view.as_of_ms:
-            rung, until_ms = min(rung, oversight.rung_below), max(until_ms, oversight.rung_until_ms)
-        oversight.rung_below = view.rung_below = rung
-        oversight.rung_until_ms = until_ms
+        bar = Bar(rung, until_ms, self.view.fraud_event_id or "", exempts, suspicion)
+        self._oversight().rung_bars.append(bar)
+        self._heed_rung(bar)
+
+    def _heed_rung(self, bar: Bar) -> None:
+        view = self.view
+        if bar.suspicion:
+            view.suspicion_barred = True
+            return
+        view.rung_below = min(view.rung_below, bar.at)
+        if bar.exempts or bar.fraud_id == view.fraud_event_id:
+            view.fraud_rung_below = min(view.fraud_rung_below, bar.at)
 
     def _overturned(self, review: Review | None, notice: Notice, about: str, until_ms: int) -> bool:
         """Undo a decision at once; until the reviewer's own expires the policy does not make it again."""
@@ -368,7 +409,7 @@ class Desk:
         listing = oversight.listing
         if listing is not None and any(entry.event_id == about for entry in listing.entries):
             self._delist(oversight, listing)
-            oversight.unlisted_until_ms = until_ms
+            oversight.unlisted_until_ms = max(until_ms, oversight.unlisted_until_ms)
             self._count_overturned("blacklisted")
             return True
         return False
@@ -379,10 +420,13 @@ class Desk:
             self.office.policy.limits, limit, at, self.view, self.emitter, self.office.reasoner,
             compensates=decision.event_id, reasons=[reason],
         )  # fmt: skip
-        self._keep_below(decision.rung, until_ms)
+        self.overturned = True
         if decision.rule == MANUAL:
+            # A person's word, not the policy's: that is kept from nothing by it.
             self._oversight().limit_until_ms = 0
             self.view.limit_held = self.hold != NO_HOLD
+        else:
+            self._keep_below(decision.rung, until_ms, suspicion=decision.until_ms > 0)
         if decision.rung == ZEROED and any(ground.other for ground in decision.grounds):
             self._absolve()
         self._count_overturned(decision.rule)
@@ -395,8 +439,8 @@ class Desk:
             rule = policy.warnings[decision.level - 1].reason
             reason = self.office.reasoner.told(OVERTURNED, [notice.event_id, about], rule)
             warnings.overturn_warning(standing, self.view, self.emitter, self.office.reasoner, reason)
-            oversight.level_below = self.view.level_below = decision.level
-            oversight.level_until_ms = until_ms
+            oversight.level_bars.append(Bar(decision.level, until_ms))
+            self.view.level_below = min(self.view.level_below, decision.level)
             if decision.event_id == about:
                 self._count_overturned(rule)
                 return
@@ -457,7 +501,7 @@ class Desk:
     def _exempt(self, until_ms: int) -> bool:
         """Until then the policy restricts nothing more, and lists nobody."""
         oversight = self._oversight()
-        self._keep_below(1, until_ms)
+        self._keep_below(1, until_ms, exempts=True)
         oversight.unlisted_until_ms = max(until_ms, oversight.unlisted_until_ms)
         return True
 
@@ -467,6 +511,11 @@ class Desk:
         if review is not None and (
             limit is None or limits.due_zeroing(self.office.policy.limits, limit, self.view) is None
         ):
+            self._settle(review)
+        review = self._open_proposal("set_limit")
+        cut = None if review is None else review.proposal
+        if review is not None and cut is not None and limit is not None and cut.limit_minor >= limit.minor:
+            # By now the limit is no higher than what a second reviewer was asked to lower it to.
             self._settle(review)
         review = self._open_proposal("clear")
         if review is not None and (limit is None or limit.rung != ZEROED or self.standing.clean_since_day is None):
@@ -502,7 +551,7 @@ class Desk:
             condition
             for step in self.office.policy.limits.steps_of(view.segment)
             for condition in step.when
-            if condition.blacklists and holds(condition, view, view.pressing, LEVELS.index)
+            if condition.blacklists and holds(condition, view, ZEROED, view.pressing)
         ]
 
     def _list_or_ask(self) -> None:
@@ -521,7 +570,7 @@ class Desk:
 
     def _listing(self) -> Listing:
         rules, view = self.office.policy.blacklist, self.view
-        grounds = [ground_of(condition, view, LEVELS.index) for condition in self._blacklists(view)]
+        grounds = [ground_of(condition, view, ZEROED) for condition in self._blacklists(view)]
         return Listing([], rules.reason, view.day + rules.expires_days, view.day, view.as_of_ms, grounds)
 
     def _list(self, listing: Listing) -> None:
@@ -557,8 +606,8 @@ class Desk:
         oversight, view, office = self.standing.oversight, self.view, self.office
         moments = [hardship_until(self.facts.directions, office.policy)]
         if oversight is not None:
-            moments += [oversight.rung_until_ms, oversight.level_until_ms, oversight.limit_until_ms]
-            moments.append(oversight.unlisted_until_ms)
+            moments += [bar.until_ms for bar in (*oversight.rung_bars, *oversight.level_bars)]
+            moments += [oversight.limit_until_ms, oversight.unlisted_until_ms]
             after = office.policy.reviews.escalate_after_days
             for review in oversight.reviews:
                 if len(review.event_ids) <= len(after):

@@ -15,7 +15,8 @@ class Ground(Struct, array_like=True, gc=False):
 
     `arrears_dpd`: the borrower's managed DPD of the moment, where the score was below `score_below` only because of
     arrears (0 where it would have been without them too). `other`: the condition rests on something that late facts of
-    the ledger do not undo.
+    the ledger do not undo. `level_dpd`: the least managed DPD without which no level from `level_from` up would have
+    been in force (0 where one would have been without any).
     """
 
     managed_from: int = 0
@@ -28,6 +29,7 @@ class Ground(Struct, array_like=True, gc=False):
     arrears_dpd: int = 0
     level_from: int = 0
     other: bool = False
+    level_dpd: int = 0
 
     @property
     def rests_on_ledger(self) -> bool:
@@ -124,13 +126,15 @@ class Proposal(Struct, array_like=True, gc=False):
 
 
 class Review(Struct, array_like=True):
-    """A review that nobody has decided yet. `event_ids` are its requests: the first, then one per escalation."""
+    """A review that nobody has decided yet. `event_ids` are its requests: the first, then one per escalation. `froze`:
+    new draws have been frozen for some days for what it is about."""
 
     event_ids: list[str]
     why: str
     about: str
     opened_ms: int
     proposal: Proposal | None = None
+    froze: bool = False
 
 
 class Entry(Struct, array_like=True, gc=False):
@@ -152,23 +156,34 @@ class Listing(Struct, array_like=True):
     grounds: list[Ground]
 
 
+class Bar(Struct, array_like=True, gc=False):
+    """What a reviewer keeps the policy from until `until_ms`: no rung, or no level, from `at` up.
+
+    A bar of rungs does not hold back fraud confirmed since: `fraud_id` is the report known then (empty: none). One that
+    `exempts` does. One of a `suspicion` only holds back further freezes for suspicions.
+    """
+
+    at: int
+    until_ms: int
+    fraud_id: str = ""
+    exempts: bool = False
+    suspicion: bool = False
+
+
 class Oversight(Struct, array_like=True):
     """What there is of a borrower of whom a person was asked, or who was listed.
 
-    `limit_until_ms`: until then the limit is as a reviewer has set it (0: none has). `rung_below` and `level_below`:
-    until `rung_until_ms` and `level_until_ms` the policy takes no rung and raises no level from there up.
-    `unlisted_until_ms`: until then the borrower is not listed. `held`: the hold at the last judgement. `cleared`: a
-    reviewer has cleared the restrictions in force; `cleared_day`: the day of the last `clear`, before which overdue
-    episodes do not count; `absolved_id`: the report of fraud that was found to be wrong. `asked_day`: when the review
-    at the end of probation was asked for.
+    `limit_until_ms`: until then the limit is as a reviewer has set it (0: none has). `rung_bars` and `level_bars` are
+    in force each until its own end, whatever else was decided. `unlisted_until_ms`: until then the borrower is not
+    listed. `held`: the hold at the last judgement. `cleared`: a reviewer has cleared the restrictions in force;
+    `cleared_day`: the day of the last `clear`, before which overdue episodes do not count; `absolved_id`: the report of
+    fraud that was found to be wrong. `asked_day`: when the review at the end of probation was asked for.
     """
 
     reviews: list[Review] = field(default_factory=list)
     limit_until_ms: int = 0
-    rung_below: int = 0
-    rung_until_ms: int = 0
-    level_below: int = 0
-    level_until_ms: int = 0
+    rung_bars: list[Bar] = field(default_factory=list)
+    level_bars: list[Bar] = field(default_factory=list)
     unlisted_until_ms: int = 0
     held: int = 0
     cleared: bool = False
@@ -212,3 +227,5 @@ class Standing(Struct, array_like=True):
     """Earlier scores after which none was as high, of the last 30 days: the last day of each, and the score."""
     shift_points: int = 0
     """By how many points the thresholds on the score were shifted at the last judgement (see tightening)."""
+    others_points: int = 0
+    """By how many points what others say lowered the score at the last judgement."""

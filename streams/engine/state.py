@@ -14,11 +14,12 @@ from streams.engine.behaviour import Windows
 from streams.engine.chunk import TASK_SCHEMA, TaskState
 from streams.engine.directions import Directions
 from streams.engine.loan import Loan
+from streams.engine.older import with_bars
 from streams.engine.profile import Profile
 from streams.engine.rows import short_rows, whole_rows
 from streams.engine.standing import Standing
 
-SCHEMA: Final = 4
+SCHEMA: Final = 5
 """Version of the packed form. Every change raises it, appending a field too: a worker that does not know the field
 would drop it, and in a rolling upgrade a task may go back to one. It refuses a newer version instead."""
 OLDEST_SCHEMA: Final = 2
@@ -26,6 +27,8 @@ OLDEST_SCHEMA: Final = 2
 needs a step of its own in `unpack`."""
 _SHORT_ROWS: Final = 4
 """The first version with short rows."""
+_BARS: Final = 5
+"""The first version that keeps what reviewers have barred one by one."""
 
 
 class Parked(Struct, array_like=True, gc=False):
@@ -132,7 +135,7 @@ def unpack(blob: bytes) -> Borrower:
     StateError: the blob is damaged, of a newer schema, or of one too old to be migrated.
     """
     try:
-        borrower = _borrowers.decode(blob)
+        borrower = _decoded(blob)
     except DecodeError as error:
         raise _unreadable("a borrower's state", blob, SCHEMA, error) from None
     if not OLDEST_SCHEMA <= borrower.schema <= SCHEMA:
@@ -142,6 +145,15 @@ def unpack(blob: bytes) -> Borrower:
             loan.rows = whole_rows(loan.schedules, loan.rows)
     borrower.schema = SCHEMA
     return borrower
+
+
+def _decoded(blob: bytes) -> Borrower:
+    try:
+        return _borrowers.decode(blob)
+    except DecodeError:
+        if not OLDEST_SCHEMA <= _schema_of(blob) < _BARS:
+            raise
+        return _borrowers.decode(with_bars(blob))
 
 
 def pack_task(task: TaskState) -> bytes:
@@ -164,13 +176,18 @@ def unpack_task(blob: bytes) -> TaskState:
 
 def _unreadable(what: str, blob: bytes, newest: int, error: DecodeError) -> StateError:
     """A newer layout may not even decode: then it is told as such."""
-    try:
-        schema = _marks.decode(blob).schema
-    except DecodeError:
-        schema = 0
+    schema = _schema_of(blob)
     if schema > newest:
         return _of_other_release(what, schema, newest, newest)
     return StateError(f"{what} cannot be read: {error}; restore it from the commit log")
+
+
+def _schema_of(blob: bytes) -> int:
+    """The schema that a packed state tells, 0 where it tells none."""
+    try:
+        return _marks.decode(blob).schema
+    except DecodeError:
+        return 0
 
 
 def _of_other_release(what: str, schema: int, oldest: int, newest: int) -> StateError:

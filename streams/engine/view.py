@@ -4,7 +4,7 @@ Conditions on DPD are asked loan by loan: contractual DPD, managed DPD, material
 condition must hold for the same loan.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -19,6 +19,7 @@ from streams.engine.standing import Ground, LoanStanding
 from streams.engine.tightening import MacroFactor
 from streams.policy.model import LEVELS, STATUSES, Condition, WarningLevel
 
+_FROZEN = STATUSES.index("frozen")
 NEVER_BELOW = -(1 << 30)
 """No score is below it."""
 
@@ -39,10 +40,15 @@ class View(Struct, gc=False):
     the highest that would be raised now but for its cool-down (0 where there is nothing that could be given back).
     `episode_proof` are the disbursements of the loans that had the episodes. `peaks` are the highest scores of the days
     before (`score_fall.peaks_of`). `shift_points` are added to thresholds on the score, because of `factors`.
+    `levels` are the policy's warning levels, from the lowest up.
 
-    What people have decided: no rung from `rung_below` and no level from `level_below` up is taken by the policy,
-    nothing changes the limit while it is `limit_held`, and `cleared` restrictions are on their way back. `zero_asked`:
-    a zeroing waits for a person."""
+    `others_points`: by how many points the score would be higher if all that others say (bureaus, listings, links) were
+    unknown; 0 where that costs nothing. `own_level`: the highest level that is called for without it.
+
+    What people have decided: no rung from `rung_below` and no level from `level_below` up is taken by the policy, for
+    confirmed fraud none from `fraud_rung_below`, for a suspicion nothing is frozen where that is `suspicion_barred`.
+    Nothing changes the limit while it is `limit_held`, nothing at all is said while it is `silent`, and `cleared`
+    restrictions are on their way back. `zero_asked`: a zeroing waits for a person."""
 
     as_of_ms: int
     day: int
@@ -62,10 +68,16 @@ class View(Struct, gc=False):
     peaks: tuple[Value, Value]
     factors: list[MacroFactor]
     shift_points: int
+    levels: tuple[WarningLevel, ...]
+    others_points: int = 0
+    own_level: int = len(LEVELS)
     called: int = 0
     rung_below: int = len(STATUSES)
+    fraud_rung_below: int = len(STATUSES)
+    suspicion_barred: bool = False
     level_below: int = len(LEVELS)
     limit_held: bool = False
+    silent: bool = False
     cleared: bool = False
     zero_asked: bool = False
 
@@ -84,6 +96,14 @@ class View(Struct, gc=False):
     def managed(self) -> int:
         """The borrower's managed DPD: the worst of its loans."""
         return max((view.position.managed for view in self.loans), default=0)
+
+    def score_for(self, rung: int) -> int:
+        """The score that a step to a rung is judged by: what others say alone never freezes or zeroes anyone."""
+        return self.scored.score + self.others_points if rung >= _FROZEN else self.scored.score
+
+    def level_for(self, rung: int, level: int) -> int:
+        """As `score_for`, a warning level."""
+        return min(level, self.own_level) if rung >= _FROZEN else level
 
     @property
     def falls(self) -> tuple[Value, Value]:
@@ -172,11 +192,12 @@ def leave_bounds(rule: WarningLevel, view: View) -> list[int]:
     return bounds
 
 
-def holds(condition: Condition, view: View, level: int, levels: Callable[[str], int]) -> bool:
-    """Whether every term of `condition` holds at a warning level; a plan counts as offered from the day after."""
-    if condition.on_score and view.scored.score >= min(score_bounds(condition, view)):
+def holds(condition: Condition, view: View, rung: int, level: int) -> bool:
+    """Whether every term of a condition of the step to `rung` holds at a warning level; a plan counts as offered from
+    the day after."""
+    if condition.on_score and view.score_for(rung) >= min(score_bounds(condition, view)):
         return False
-    if condition.level_from is not None and level < levels(condition.level_from):
+    if condition.level_from is not None and view.level_for(rung, level) < LEVELS.index(condition.level_from):
         return False
     if condition.fraud_confirmed and view.fraud_event_id is None:
         return False
@@ -190,10 +211,11 @@ def holds(condition: Condition, view: View, level: int, levels: Callable[[str], 
     return not _asks_of_a_loan(condition) or any(loan_holds(condition, loan, view.day) for loan in view.loans)
 
 
-def ground_of(condition: Condition, view: View, levels: Callable[[str], int]) -> Ground:
-    """The terms of a condition that has just held."""
+def ground_of(condition: Condition, view: View, rung: int) -> Ground:
+    """The terms of a condition of the step to `rung` that has just held."""
     several = condition.several_loans
     score_below = min(score_bounds(condition, view), default=None)
+    level_from = 0 if condition.level_from is None else LEVELS.index(condition.level_from)
     return Ground(
         managed_from=condition.managed_dpd_from or 0,
         contractual_from=condition.contractual_dpd_from or 0,
@@ -202,17 +224,35 @@ def ground_of(condition: Condition, view: View, levels: Callable[[str], int]) ->
         loans_managed_from=0 if several is None else several.managed_dpd_from,
         episodes=condition.overdue_episodes_from or 0,
         score_below=score_below,
-        arrears_dpd=arrears_behind(score_below, view),
-        level_from=0 if condition.level_from is None else levels(condition.level_from),
+        arrears_dpd=arrears_behind(score_below, view, rung),
+        level_from=level_from,
         other=condition.fraud_confirmed,
+        level_dpd=_arrears_behind_level(level_from, view, rung) if level_from else 0,
     )
 
 
-def arrears_behind(score_below: int | None, view: View) -> int:
+def arrears_behind(score_below: int | None, view: View, rung: int = 0) -> int:
     """The managed DPD to which alone it is due that the score is below a threshold; 0 where it is not."""
-    if score_below is None or view.score_but_arrears < score_below:
+    if score_below is None or view.score_but_arrears - view.scored.score + view.score_for(rung) < score_below:
         return 0
     return view.managed
+
+
+def _arrears_behind_level(level_from: int, view: View, rung: int) -> int:
+    """The least managed DPD to which alone it is due that a level from `level_from` up has not been left behind; 0
+    where that does not need arrears."""
+    least, score = 0, view.score_for(rung)
+    for rule in view.levels[level_from - 1 : view.pressing]:
+        carrying = []
+        if rule.managed_dpd_from is not None and view.managed >= rule.managed_dpd_from:
+            carrying.append(rule.managed_dpd_from)
+        elif rule.leave_managed_dpd_below is not None and view.managed >= rule.leave_managed_dpd_below:
+            carrying.append(rule.leave_managed_dpd_below)
+        carrying += [arrears_behind(bound, view, rung) for bound in leave_bounds(rule, view) if score < bound]
+        if 0 in carrying:
+            return 0
+        least = min([*carrying, least] if least else carrying, default=least)
+    return least
 
 
 def _ledger_true(ground: Ground, positions: Sequence[Position], episodes: int) -> bool:
@@ -236,8 +276,8 @@ class Hindsight(Struct, gc=False):
     """What is known today of the day of a decision, and what today's judgement is.
 
     `positions` are the loans as of that day and `episodes` the overdue episodes in the 365 days before it, both with
-    all that is known today. `score` and `level` are today's; `level_undone` is the highest warning level that the same
-    late facts have just undone (0: none).
+    all that is known today. `score` and `level` are today's, as the decision looks at them; `level_undone` is the
+    highest warning level that the same late facts have just undone (0: none).
     """
 
     positions: list[Position]
@@ -255,13 +295,15 @@ def overturned(grounds: Sequence[Ground], hindsight: Hindsight) -> bool:
     for as long as today's score would.
     """
     undone = False
+    worst = max((position.managed for position in hindsight.positions), default=0)
     for ground in grounds:
         if ground.rests_on_ledger and not _ledger_true(ground, hindsight.positions, hindsight.episodes):
             undone = True
         elif ground.score_below is not None and hindsight.score >= ground.score_below:
-            worst = max((position.managed for position in hindsight.positions), default=0)
             undone = undone or worst < ground.arrears_dpd
-        elif hindsight.level < ground.level_from <= hindsight.level_undone:
+        elif hindsight.level < ground.level_from and (
+            worst < ground.level_dpd or ground.level_from <= hindsight.level_undone
+        ):
             undone = True
         else:
             return False

@@ -21,8 +21,8 @@ from streams.policy.model import LEVELS, WarningLevel
 TOPIC = "early-warnings"
 
 
-def _raised(rule: WarningLevel, view: View) -> bool:
-    return view.scored.score < max(score_bounds(rule, view), default=NEVER_BELOW) or _by_dpd(rule, view)
+def _raised(rule: WarningLevel, view: View, score: int) -> bool:
+    return score < max(score_bounds(rule, view), default=NEVER_BELOW) or _by_dpd(rule, view)
 
 
 def _by_dpd(rule: WarningLevel, view: View) -> bool:
@@ -53,7 +53,7 @@ def judge_warnings(
 def _target(rules: tuple[WarningLevel, ...], standing: Standing, view: View) -> int:
     for index in range(min(len(rules), view.level_below - 1), standing.level, -1):
         rule = rules[index - 1]
-        if _raised(rule, view) and _cooling_until(rule, standing.left_at_ms[index]) <= view.as_of_ms:
+        if _raised(rule, view, view.scored.score) and _cooling_until(rule, standing.left_at_ms[index]) <= view.as_of_ms:
             return index
     return standing.level
 
@@ -143,10 +143,10 @@ def pressing_level(rules: tuple[WarningLevel, ...], standing: Standing, view: Vi
     return 0
 
 
-def called_level(rules: tuple[WarningLevel, ...], view: View) -> int:
-    """The highest level whose conditions to be raised hold, be it in its cool-down."""
+def called_level(rules: tuple[WarningLevel, ...], view: View, score: int) -> int:
+    """The highest level whose conditions to be raised hold at a score, be it in its cool-down."""
     for level in range(min(len(rules), view.level_below - 1), 0, -1):
-        if _raised(rules[level - 1], view):
+        if _raised(rules[level - 1], view, score):
             return level
     return 0
 
@@ -164,7 +164,7 @@ def undo_warning(
     whether it is. Where it is no lower than the one in force, it is raised anew, for its own reasons."""
     decision, previous = standing.warnings[-1], standing.level
     before = decision.previous_level
-    called = min(called_level(rules, view), previous)
+    called = min(called_level(rules, view, view.scored.score), previous)
     if before < called < previous:
         event_id = _take_back(standing, called, view, emitter, reasoner, incident_id=incident_id or UNSET)
         _stand_at(called, event_id, before, rules[called - 1], standing, view)
@@ -208,7 +208,7 @@ def next_warning_wake(rules: tuple[WarningLevel, ...], standing: Standing, view:
         moments.append(standing.below_since_ms[level] + rules[level - 1].dwell_days * DAY_MS)
     for index in range(level + 1, min(len(rules) + 1, view.level_below)):
         until = _cooling_until(rules[index - 1], standing.left_at_ms[index])
-        if until > view.as_of_ms and _raised(rules[index - 1], view):
+        if until > view.as_of_ms and _raised(rules[index - 1], view, view.scored.score):
             moments.append(until)
     return min((moment for moment in moments if moment > view.as_of_ms), default=None)
 

@@ -12,6 +12,8 @@ from streams.policy.loader import digest as digest_of
 from streams.policy.model import Factor, Policy, Regulatory, Scorecard, Segment, SegmentPoints, Subtotal
 
 SUBTOTALS: tuple[Subtotal, ...] = ("ability", "willingness", "behaviour", "external", "links")
+OF_OTHERS = SUBTOTALS[3:]
+"""What others say, not the borrower."""
 """The order of subtotals everywhere."""
 
 RawScore = tuple[int, tuple[int, int, int, int, int], int, tuple[int, ...]]
@@ -36,6 +38,7 @@ class Compiled:
     """
 
     __slots__ = (
+        "_unknown_of_others",
         "bucket_starts",
         "card",
         "digest",
@@ -57,6 +60,16 @@ class Compiled:
         self.edges = _edges(policy)
         self.bucket_starts = tuple(bucket.from_day for bucket in policy.buckets)
         self.factor_features = tuple(FEATURE_INDEX[factor.feature] for factor in policy.score.factors)
+        of_others = [factor for factor in policy.score.factors if factor.subtotal in OF_OTHERS]
+        self._unknown_of_others = {
+            segment: sum(bands_of(factor, segment).unknown for factor in of_others) for segment in functions
+        }
+
+    def others_points(self, segment: str, subtotals: tuple[int, int, int, int, int]) -> int:
+        """By how many points a score would be higher if all that others say of the borrower were unknown; 0 where that
+        costs nothing."""
+        unknown = self._unknown_of_others.get(segment, self._unknown_of_others[""])
+        return max(0, unknown - sum(subtotals[-len(OF_OTHERS) :]))
 
     def score_of(self, segment: str) -> ScoreFunction:
         """The score function of a segment ("" and any that has nothing of its own: the common one)."""

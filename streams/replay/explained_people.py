@@ -20,14 +20,23 @@ class ReviewShown(Struct, frozen=True):
     times_asked: int
 
 
+class BarShown(Struct, frozen=True):
+    """No status from this one up is taken, until then: nothing at all, where it `exempts`; else nothing but for fraud
+    that is confirmed anew, and of a `suspicion` only a freeze for another one."""
+
+    status: str
+    until: str
+    exempts: bool
+    suspicion: bool
+
+
 class PeopleShown(Struct, frozen=True):
-    """The hold in force; until when the limit is as a reviewer has set it; from which limit status up, and until when,
-    the policy takes no rung; whether the borrower is on the consortium's blacklist. None: no such decision."""
+    """The hold in force; until when the limit is as a reviewer has set it (None: no such decision); what the policy is
+    kept from; whether the borrower is on the consortium's blacklist."""
 
     hold: Literal["manual", "legal"] | None
     limit_set_until: str | None
-    no_status_from: str | None
-    no_status_until: str | None
+    kept_from: list[BarShown]
     listed: bool
     reviews: list[ReviewShown]
 
@@ -35,13 +44,15 @@ class PeopleShown(Struct, frozen=True):
 def people(oversight: Oversight | None, directions: Directions | None, as_of_ms: int, zone: ZoneInfo) -> PeopleShown:
     """What holds at an instant."""
     known = oversight or Oversight()
-    spared = known.rung_until_ms > as_of_ms
     holds: tuple[None, Literal["manual"], Literal["legal"]] = (None, "manual", "legal")
     return PeopleShown(
         hold=holds[hold_on(directions)],
         limit_set_until=iso_moment(known.limit_until_ms, zone) if known.limit_until_ms > as_of_ms else None,
-        no_status_from=status_of(known.rung_below) if spared else None,
-        no_status_until=iso_moment(known.rung_until_ms, zone) if spared else None,
+        kept_from=[
+            BarShown(status_of(bar.at), iso_moment(bar.until_ms, zone), bar.exempts, bar.suspicion)
+            for bar in known.rung_bars
+            if bar.until_ms > as_of_ms
+        ],
         listed=known.listing is not None and len(known.listing.entries) > 0,
         reviews=[
             ReviewShown(review.why, review.about, iso_moment(review.opened_ms, zone), len(review.event_ids))
@@ -57,8 +68,9 @@ def in_words(shown: PeopleShown) -> list[str]:
         lines.append(f"{shown.hold} hold")
     if shown.limit_set_until is not None:
         lines.append(f"limit set by a reviewer until {shown.limit_set_until}")
-    if shown.no_status_from is not None:
-        lines.append(f"by decision of a reviewer not {shown.no_status_from} or harder until {shown.no_status_until}")
+    for bar in shown.kept_from:
+        what = f"not {bar.status} for a suspicion" if bar.suspicion else f"not {bar.status} or harder"
+        lines.append(f"by decision of a reviewer {what} until {bar.until}")
     if shown.listed:
         lines.append("on the consortium's blacklist")
     for review in shown.reviews:

@@ -160,7 +160,7 @@ def test_a_bounce_is_in_all_of_history_from_its_own_day_on() -> None:
 
     def seen(on: str) -> tuple[int, int, int]:
         place = delinquency.position_as_of(loan, day(on), FACTS)
-        return place.contractual, place.material, delinquency.overdue_episodes(loan, day(on), 365, FACTS)
+        return place.contractual, place.material, len(delinquency.episode_days(loan, day(on), 365, FACTS))
 
     delinquency.position(loan, day("2026-03-07"), FACTS)
     assert (seen("2026-02-10"), seen("2026-03-07")) == ((0, 0, 0), (7, 7, 0))
@@ -188,27 +188,27 @@ def test_thresholds_are_those_of_the_policy_that_asks(change: dict[str, Any]) ->
 
 def test_episodes_of_a_past_day_are_counted_with_all_that_is_known() -> None:
     loan = new_loan(FACTS, 100_000)
-    assert delinquency.overdue_episodes(loan, day("2026-03-02"), 365, FACTS) == 1
-    assert delinquency.overdue_episodes(loan, day("2026-06-01"), 365, FACTS) == 1
+    assert len(delinquency.episode_days(loan, day("2026-03-02"), 365, FACTS)) == 1
+    assert len(delinquency.episode_days(loan, day("2026-06-01"), 365, FACTS)) == 1
     pay(loan, "p1", "2026-06-01", 100_000, value_on=date(2026, 3, 1))
-    assert delinquency.overdue_episodes(loan, day("2026-06-01"), 365, FACTS) == 0
-    assert delinquency.overdue_episodes(loan, day("2026-03-02"), 365, FACTS) == 0
+    assert len(delinquency.episode_days(loan, day("2026-06-01"), 365, FACTS)) == 0
+    assert len(delinquency.episode_days(loan, day("2026-03-02"), 365, FACTS)) == 0
 
 
 def test_pauses_keep_an_episode_away() -> None:
     loan = new_loan(FACTS, 100_000)
     tell(loan, wire.PauseSet, "s1", "2026-02-20", from_on=date(2026, 2, 10), until_on=date(2026, 12, 31))
     assert delinquency.position(loan, day("2026-12-31"), FACTS).contractual == 334
-    assert delinquency.overdue_episodes(loan, day("2026-12-31"), 365, FACTS) == 0
-    assert delinquency.overdue_episodes(loan, day("2027-01-20"), 365, FACTS) == 0
-    assert delinquency.overdue_episodes(loan, day("2027-01-21"), 365, FACTS) == 1
+    assert len(delinquency.episode_days(loan, day("2026-12-31"), 365, FACTS)) == 0
+    assert len(delinquency.episode_days(loan, day("2027-01-20"), 365, FACTS)) == 0
+    assert len(delinquency.episode_days(loan, day("2027-01-21"), 365, FACTS)) == 1
 
 
 def test_a_pause_set_later_does_not_move_the_day_an_episode_was_reached() -> None:
     loan = new_loan(FACTS, 100_000)
     tell(loan, wire.PauseSet, "s1", "2026-03-20", from_on=date(2026, 2, 5), until_on=date(2026, 2, 10))
-    assert delinquency.overdue_episodes(loan, day("2026-04-01"), 31, FACTS) == 1
-    assert delinquency.overdue_episodes(loan, day("2026-04-01"), 30, FACTS) == 0
+    assert len(delinquency.episode_days(loan, day("2026-04-01"), 31, FACTS)) == 1
+    assert len(delinquency.episode_days(loan, day("2026-04-01"), 30, FACTS)) == 0
 
 
 # --- proof --------------------------------------------------------------------------------------------------------

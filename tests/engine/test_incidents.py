@@ -133,4 +133,4 @@ def episodes(tape: Tape, tmp_path: Path) -> int:
             for _ in task.fold(chunk):
                 pass
     loan = unpack(task.state("b1") or b"").facts.loans["L1"]
-    return delinquency.overdue_episodes(loan, loan.as_of_day, 365, facts)
+    return len(delinquency.episode_days(loan, loan.as_of_day, 365, facts))

@@ -12,11 +12,14 @@ from streams.engine.calendar import DAY_MS
 from streams.engine.chunk import TASK_SCHEMA, TaskState
 from streams.engine.loan import Loan
 from streams.engine.parts import PackedParts
+from streams.engine.standing import Bar, Oversight, Standing
 from streams.engine.state import (
     OLDEST_SCHEMA,
     SCHEMA,
     Borrower,
     Facts,
+    ShadowStanding,
+    SideBySide,
     StateError,
     pack,
     pack_task,
@@ -28,6 +31,7 @@ from streams.engine.windows import LOANS
 LAYOUTS = {
     (Borrower, 3): "79e24696ea99593f",
     (Borrower, 4): "79e24696ea99593f",
+    (Borrower, 5): "bac804f5fe78fb93",
     (TaskState, 1): "44c8b013c95ef256",
 }
 """By root and version. Where this test fails the layout has changed: raise the version and note the new digest. (From 3
@@ -89,6 +93,21 @@ def test_rows_of_an_older_release_are_read_whole(schema: int) -> None:
     read = unpack(msgspec.msgpack.encode(old))
     assert read.facts.loans["l1"].rows == unpack(now).facts.loans["l1"].rows == rows
     assert pack(read) == now
+
+
+def test_what_an_older_release_had_barred_stays_barred() -> None:
+    spared = Standing(
+        oversight=Oversight(limit_until_ms=3, rung_bars=[Bar(2, 9, exempts=True)], level_bars=[Bar(3, 8)])
+    )
+    held = Standing(oversight=Oversight(unlisted_until_ms=4))
+    now = Borrower(standing=spared, shadows=SideBySide(None, [ShadowStanding(1, held, None)]))
+    old = members(pack(now))
+    old[0] = 4
+    of_live, of_shadow = old[2][13], old[4][1][0][1][13]
+    assert [bar[:2] for bar in of_live[2]] == [[2, 9]]
+    of_live[2:4], of_shadow[2:4] = [2, 9, 3, 8], [0, 0, 0, 0]
+
+    assert pack(unpack(msgspec.msgpack.encode(old))) == pack(now)
 
 
 def test_parts_packed_one_by_one_give_the_same() -> None:

@@ -353,7 +353,7 @@ def test_episodes_are_the_stretches_of_arrears_that_reach_30_days(policy: str, s
         for days in (30, 365, 10_000):
             for on in (day, (loan.disbursed_day + day) // 2):
                 wanted = sum(1 for begun in reached if on - days < begun <= on)
-                assert delinquency.overdue_episodes(loan, on, days, book.facts) == wanted
+                assert len(delinquency.episode_days(loan, on, days, book.facts)) == wanted
 
 
 @policies_and_seeds

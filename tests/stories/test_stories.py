@@ -224,7 +224,7 @@ class Play:
         if first == "worst":
             return str(max(delinquency.position(each, day, self.facts).contractual for each in self.loans.values()))
         if first == "episodes":
-            return str(delinquency.overdue_episodes(loan, day, 365, self.facts))
+            return str(len(delinquency.episode_days(loan, day, 365, self.facts)))
         if first == "plan":
             return str(loan_facts.plan_state(loan, rest))
         if first == "keeps":

@@ -34,8 +34,8 @@ Nobody is left out: borrowers with trouble of their own keep what rests on it, a
 
 **Who has come through is restored.** A restriction ends in the status `normal` if its way back ends before the next one
 or the end of the year, less a week in which events may be late: from the restriction or the cure, whichever is later,
-the probation; then the stages, each after the days of a stage and with an instalment paid on time since the last one
-(or nothing left to pay); each of them on a day without a level of `amber` or above, in force or waiting for the end of
-its cool-down, and without a legal hold. Not due is who was zeroed, is in a distressed restructure or has a loan written
-off.
+the probation; then the stages, each after the days of a stage, after another probation where there were arrears since
+the last one, and with an instalment paid on time since then (or nothing left to pay); each of them on a day without a
+level of `amber` or above, in force or waiting for the end of its cool-down, and without a legal hold. Not due is who
+was zeroed, is in a distressed restructure or has a loan written off.
 """

@@ -68,7 +68,12 @@ class WayBack:
                 clean = day if arrears.contractual(day) == 0 else None
             if clean is None or self._held(day) or self._level(day) >= _AMBER:
                 continue
-            due = last + rules.stage_days if stage else max(clean, spell.from_day) + rules.probation_days
+            if not stage:
+                due = max(clean, spell.from_day) + rules.probation_days
+            elif clean > last:
+                due = max(last + rules.stage_days, clean + rules.probation_days)
+            else:
+                due = last + rules.stage_days
             if day >= due and arrears.on_time(last if stage else clean, day):
                 stage, last = stage + 1, day
                 if stage == stages:
