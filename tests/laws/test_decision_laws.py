@@ -361,9 +361,10 @@ class Oracle:
         assert long_overdue or several or self.episodes(on) >= 3, event
 
     def episodes(self, on: date) -> int:
-        """Stretches of arrears in which managed DPD reached 30 within the last 365 days."""
+        """Stretches of arrears in which managed DPD reached 30 within the last 365 days, those of several loans within
+        30 days of one another as one."""
         reached: dict[str, bool] = {}
-        count = 0
+        last_back, count = 500 + 365, 0
         for back in range(500, -1, -1):
             day = on - timedelta(days=back)
             for loan in self.naive.loans(day, on):
@@ -372,7 +373,9 @@ class Oracle:
                     reached[name] = False
                 elif dpd["managed"] >= 30 and not reached.get(name, False):
                     reached[name] = True
-                    count += back < 365
+                    if back < 365:
+                        count += last_back - back >= 30
+                        last_back = back
         return count
 
 
