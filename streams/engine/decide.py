@@ -183,7 +183,7 @@ class Judge:
         episode_days = _episode_days(case.borrower.standing, day)
         episode_proof: list[str] = []
         plan_kept = False
-        distressed: int | None = None
+        distressed = False
         reached: list[int] = []
         for loan_view in every:
             loan = loan_view.loan
@@ -194,9 +194,7 @@ class Judge:
                     reached += of_loan
                     episode_proof.append(loan.disbursed_id)
             if loan.journal:
-                restructured = loan_facts.distressed_day(loan, day)
-                if restructured is not None:
-                    distressed = restructured if distressed is None else max(distressed, restructured)
+                distressed = distressed or loan_facts.distressed_day(loan, day) is not None
             if loan.plan_ids and not loan_view.position.ended and loan_facts.plan_kept(loan, day) is not None:
                 plan_kept = True
         segment = _segment_of(case.borrower)
@@ -215,7 +213,7 @@ class Judge:
             fraud_event_id=_fraud(facts, case.borrower.standing),
             plan_kept=plan_kept,
             score_but_arrears=self._score_but_arrears(result, segment) if managed else result.score,
-            distressed_day=distressed,
+            distressed_from=self._distressed_from(every, day) if distressed else None,
             pressing=case.borrower.standing.level,
             episode_proof=episode_proof,
             segment=segment,
@@ -229,6 +227,11 @@ class Judge:
     def _look_past_others(self, view: View) -> None:
         if view.others_points:
             view.own_level = warnings.called_level(self.policy.warnings, view, view.score_for(limits.FROZEN))
+
+    def _distressed_from(self, every: list[LoanView], day: int) -> int | None:
+        loans = ((view.loan, view.position) for view in every)
+        days = self.policy.limits.restoration.distressed_probation_days
+        return self.regulator.distressed_from_day(loans, day, days)
 
     def scorable(self, facts: Facts, values: list[int | None], as_of_ms: int) -> list[int | None]:
         """While a reported hardship lasts, what it makes a borrower do is not scored: such features are unknown."""

@@ -290,20 +290,15 @@ def _move(
 # --- the way back -------------------------------------------------------------------------------------------------
 
 
-def probation_end_day(rules: Limits, standing: Standing, limit: Limit, distressed_day: int | None) -> int | None:
+def probation_end_day(rules: Limits, standing: Standing, limit: Limit, view: View) -> int | None:
     """The first business date on which restoration may start; None while anything is in arrears.
 
-    Probation runs from cure or from the last restriction, whichever is later; after a distressed restructure longer,
-    from the latest of restructure and cure (EBA/GL/2016/07, 71-72).
+    Probation runs from cure or from the last restriction, whichever is later; after a distressed restructure it does
+    not end before the longer one, from the latest of restructure, default and end of grace (EBA/GL/2016/07, 71-72).
     """
     if standing.clean_since_day is None:
         return None
-    start = max(standing.clean_since_day, limit.since_day)
-    end = start + rules.restoration.probation_days
-    if distressed_day is not None:
-        latest = max(distressed_day, standing.clean_since_day)
-        end = max(end, latest + rules.restoration.distressed_probation_days)
-    return end
+    return view.probation_end_day(rules.restoration, max(standing.clean_since_day, limit.since_day))
 
 
 def next_stage(rules: Limits, limit: Limit) -> tuple[int, int]:
@@ -330,10 +325,10 @@ def restoration_day(rules: Limits, standing: Standing, limit: Limit, view: View)
         day = limit.since_day + rules.restoration.stage_days
         # Who was in arrears since the last stage has to come through probation again.
         relapsed = clean_since_day > limit.since_day
-        return max(day, clean_since_day + rules.restoration.probation_days) if relapsed else day
+        return max(day, view.probation_end_day(rules.restoration, clean_since_day)) if relapsed else day
     if view.cleared:
         return standing.clean_since_day
-    return probation_end_day(rules, standing, limit, view.distressed_day)
+    return probation_end_day(rules, standing, limit, view)
 
 
 def _restore(rules: Limits, standing: Standing, limit: Limit, view: View, emitter: Emitter, reasoner: Reasoner) -> None:

@@ -165,10 +165,8 @@ class Reasoner:
         if zeroed:
             return outbound.Recovery(action="request_review")
         rules = self._restoration
-        wait = rules.stage_days if stage else rules.probation_days
-        if not stage and view.distressed_day is not None:
-            wait = max(wait, rules.distressed_probation_days)
-        earliest_day = view.day + wait + (stages - 1) * rules.stage_days
+        first_day = view.day + rules.stage_days if stage else view.probation_end_day(rules, view.day)
+        earliest_day = first_day + (stages - 1) * rules.stage_days
         return self._recovery(view, "pay_on_time" if stage else "complete_probation", earliest_day)
 
     def _recovery(self, view: View, action: outbound.RecoveryAction, earliest_day: int) -> outbound.Recovery:

@@ -130,22 +130,46 @@ class Regulator:
     def _probation_end_day(
         self, stretch: tuple[int, int], day: int, loans: Iterable[Loan], clean_since_day: int | None
     ) -> int | None:
-        """The business date on which the flag lifts if nothing goes wrong; None while anything is in arrears.
-
-        A distressed restructure lengthens it, unless its own year was over before these arrears began.
-        """
-        first, last = stretch
+        """The business date on which the flag lifts if nothing goes wrong; None while anything is in arrears."""
+        last = stretch[1]
         if last == day or clean_since_day is None:
             return None
         rules = self._rules.default
         end = max(clean_since_day, last + 1) + rules.probation_days
+        distressed_from = self._distressed_from_day([stretch], day, loans, rules.distressed_probation_days)
+        return end if distressed_from is None else max(end, distressed_from + rules.distressed_probation_days)
+
+    def distressed_from_day(self, positions: Iterable[tuple[Loan, Position]], day: int, days: int) -> int | None:
+        """The day from which the `days` of a borrower's probation after a distressed restructure count, None without
+        one; `positions` are all loans at theirs on a business date."""
+        defaults: list[tuple[int, int]] = []
+        loans: list[Loan] = []
+        for loan, position in positions:
+            loans.append(loan)
+            stretch = self._last_default(loan, position, day)
+            if stretch is not None:
+                defaults.append(stretch)
+        return self._distressed_from_day(defaults, day, loans, days)
+
+    def _distressed_from_day(
+        self, defaults: Iterable[tuple[int, int]], day: int, loans: Iterable[Loan], days: int
+    ) -> int | None:
+        """The latest of restructure, default and end of grace, None where no loan had a distressed restructure.
+
+        `defaults` are stretches of arrears. One that began when the `days` of a restructure were over has nothing to do
+        with it.
+        """
+        from_day: int | None = None
         for loan in loans:
             restructured = loan_facts.distressed_day(loan, day) if loan.journal else None
-            if restructured is not None and restructured + rules.distressed_probation_days >= first:
-                defaulted = first + rules.material_from_day - 1
-                latest = max(defaulted, _grace_end_day(loan, restructured, day))
-                end = max(end, latest + rules.distressed_probation_days)
-        return end
+            if restructured is None:
+                continue
+            latest = grace_end = _grace_end_day(loan, restructured, day, days)
+            for first, _ in defaults:
+                if first <= grace_end + days:
+                    latest = max(latest, first + self._rules.default.material_from_day - 1)
+            from_day = latest if from_day is None else max(from_day, latest)
+        return from_day
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -169,9 +193,9 @@ def _rebutted(loan: Loan, stage: int, day: int) -> bool:
     return bool(loan.rebuttals) and loan_facts.rebutted(loan, stage, day) is not None
 
 
-def _grace_end_day(loan: Loan, restructured_day: int, day: int) -> int:
+def _grace_end_day(loan: Loan, restructured_day: int, day: int, days: int) -> int:
     """The end of the grace that belongs to the distressed restructure of a day: a payment-free start of its schedule,
-    pauses known by `day`; the day itself where there is none."""
+    pauses known by `day` that begin before its `days` of probation are over; the day itself where there is none."""
     end = restructured_day
     version = 0
     journal = loan.journal
@@ -183,6 +207,7 @@ def _grace_end_day(loan: Loan, restructured_day: int, day: int) -> int:
                 first_due = schedule[SLOT_DUE] if schedule else end
                 end = first_due if first_due > restructured_day + _PAYMENT_FREE_DAYS else restructured_day
     for at in range(0, len(loan.pauses), 3):
-        if loan.pauses[at + 2] <= day and loan.pauses[at + 1] > restructured_day:
-            end = max(end, loan.pauses[at + 1])
+        first, last, known = loan.pauses[at : at + 3]
+        if known <= day and restructured_day < last and first <= end + days:
+            end = max(end, last)
     return end

@@ -255,7 +255,7 @@ class Desk:
     def _ask_after_probation(self, limit: Limit) -> None:
         """A zeroed borrower who has cured and come through probation is shown to a person, once."""
         oversight, view, rules = self.standing.oversight, self.view, self.office.policy.limits
-        end_day = limits.probation_end_day(rules, self.standing, limit, view.distressed_day)
+        end_day = limits.probation_end_day(rules, self.standing, limit, view)
         if end_day is None or (oversight is not None and oversight.asked_day is not None):
             if end_day is None and oversight is not None:
                 oversight.asked_day = None
@@ -617,7 +617,7 @@ class Desk:
                 moments.append(office.calendar.start_ms(view.day + 1))
         limit = self.standing.limit
         if limit is not None and limit.rung == ZEROED and (oversight is None or oversight.asked_day is None):
-            end_day = limits.probation_end_day(office.policy.limits, self.standing, limit, view.distressed_day)
+            end_day = limits.probation_end_day(office.policy.limits, self.standing, limit, view)
             if end_day is not None:
                 moments.append(office.calendar.start_ms(end_day))
         return [moment for moment in moments if moment > view.as_of_ms]

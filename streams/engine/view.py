@@ -17,7 +17,7 @@ from streams.engine.score import Scored
 from streams.engine.score_fall import fallen
 from streams.engine.standing import Ground, LoanStanding
 from streams.engine.tightening import MacroFactor
-from streams.policy.model import LEVELS, STATUSES, Condition, WarningLevel
+from streams.policy.model import LEVELS, STATUSES, Condition, Restoration, WarningLevel
 
 _FROZEN = STATUSES.index("frozen")
 NEVER_BELOW = -(1 << 30)
@@ -34,13 +34,13 @@ class LoanView(Struct, gc=False):
 
 class View(Struct, gc=False):
     """A borrower at one moment. `loans` are those still open; `episodes` counts overdue episodes of 30 and more
-    managed days in the last 365; `distressed_day` is that of the latest distressed restructure of any loan, None
-    without one. `score_but_arrears` is the score with the best points for all that the ledger says. `level` is the
-    warning level in force, `pressing` the highest level up to it that is not only waiting out its dwell time, `called`
-    the highest that would be raised now but for its cool-down (0 where there is nothing that could be given back).
-    `episode_proof` are the disbursements of the loans that had the episodes. `peaks` are the highest scores of the days
-    before (`score_fall.peaks_of`). `shift_points` are added to thresholds on the score, because of `factors`.
-    `levels` are the policy's warning levels, from the lowest up.
+    managed days in the last 365; `distressed_from` is the day from which the longer probation after a distressed
+    restructure of any loan counts, None without one. `score_but_arrears` is the score with the best points for all that
+    the ledger says. `level` is the warning level in force, `pressing` the highest level up to it that is not only
+    waiting out its dwell time, `called` the highest that would be raised now but for its cool-down (0 where there is
+    nothing that could be given back). `episode_proof` are the disbursements of the loans that had the episodes. `peaks`
+    are the highest scores of the days before (`score_fall.peaks_of`). `shift_points` are added to thresholds on the
+    score, because of `factors`. `levels` are the policy's warning levels, from the lowest up.
 
     `others_points`: by how many points the score would be higher if all that others say (bureaus, listings, links) were
     unknown; 0 where that costs nothing. `own_level`: the highest level that is called for without it.
@@ -61,7 +61,7 @@ class View(Struct, gc=False):
     fraud_event_id: str | None
     plan_kept: bool
     score_but_arrears: int
-    distressed_day: int | None
+    distressed_from: int | None
     pressing: int
     episode_proof: list[str]
     segment: str
@@ -110,6 +110,13 @@ class View(Struct, gc=False):
         """How far the score has fallen within 7 and 30 days; None where no earlier score is known."""
         week, month = self.peaks
         return fallen(week, self.scored.score), fallen(month, self.scored.score)
+
+    def probation_end_day(self, rules: Restoration, start_day: int) -> int:
+        """The first business date after a probation that starts on a day, if nothing goes wrong."""
+        end = start_day + rules.probation_days
+        if self.distressed_from is None:
+            return end
+        return max(end, self.distressed_from + rules.distressed_probation_days)
 
     def overdue_minor(self) -> dict[str, int]:
         """What is overdue on the open loans, by currency; none where nothing is."""

@@ -247,9 +247,10 @@ class LimitStep(Model, frozen=True):
 
 
 class Restoration(Model, frozen=True):
-    """The way back: after cure and `probation_days` clean (`distressed_probation_days` after a distressed restructure),
-    the limit returns in `stages_bp` of the earlier limit, each stage after `stage_days` and `stage_on_time` instalments
-    paid on time since the last one."""
+    """The way back: after cure and `probation_days` clean (after a distressed restructure at the earliest
+    `distressed_probation_days` after the latest of restructure, default and end of grace), the limit returns in
+    `stages_bp` of the earlier limit, each stage after `stage_days` and `stage_on_time` instalments paid on time since
+    the last one."""
 
     probation_days: Days
     distressed_probation_days: Days
