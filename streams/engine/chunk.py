@@ -15,7 +15,7 @@ from streams.engine.incidents import Incident
 from streams.engine.order import Ordered, Record
 from streams.engine.tightening import MacroFactor
 
-TASK_SCHEMA: Final = 1
+TASK_SCHEMA: Final = 2
 """Version of a task's packed state; every change raises it, as with `streams.engine.state.SCHEMA`."""
 SWEEP_LIMIT: Final = 2_000
 """How many wake-ups that are due one fold takes at most; a longer sweep spans several folds."""
@@ -99,12 +99,13 @@ class TaskState(Struct, array_like=True):
     """What one task knows beyond its borrowers; packed beside them in every commit.
 
     `clock_ms` is the last tick, None before the first. `control_seen` are the ids of control events already taken,
-    newest last. `loans` counts open loans and their outstanding balance by currency and bucket, `levels` borrowers by
-    warning level, `statuses` by limit status (gauges that survive a restart exactly). `incidents` are those the policy
-    remembers, `incidents_rev` counts their changes: a borrower that has seen fewer has effects to come. `reviews` are
-    those open by what was asked, `lying` those that have escalated, `overturned` counts the decisions that reviewers
-    have overturned, by the rule that made them, `granted` is what the breaker has let through in this hour. `factors`
-    are those that tighten (see `streams.engine.tightening`).
+    newest last, `control_digests` the digests of their contents: of the newest of them only, where an older release
+    noted the others. `loans` counts open loans and their outstanding balance by currency and bucket, `levels` borrowers
+    by warning level, `statuses` by limit status (gauges that survive a restart exactly). `incidents` are those the
+    policy remembers, `incidents_rev` counts their changes: a borrower that has seen fewer has effects to come.
+    `reviews` are those open by what was asked, `lying` those that have escalated, `overturned` counts the decisions
+    that reviewers have overturned, by the rule that made them, `granted` is what the breaker has let through in this
+    hour. `factors` are those that tighten (see `streams.engine.tightening`).
     """
 
     schema: int = TASK_SCHEMA
@@ -128,6 +129,7 @@ class TaskState(Struct, array_like=True):
     erasures: bytes = b""
     """Ids of `borrower_erased` events already taken, as a borrower keeps those of its own (`streams.engine.seen`)."""
     factors: list[MacroFactor] = field(default_factory=list)
+    control_digests: list[int] = field(default_factory=list)
 
 
 class Folded(Struct):

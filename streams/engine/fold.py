@@ -22,6 +22,7 @@ from msgspec import Struct, structs
 from schemas.inbound import (
     BorrowerErased,
     BorrowerEvent,
+    Inbound,
     IncidentClosed,
     IncidentOpened,
     MacroSet,
@@ -503,7 +504,7 @@ class _Pass:
         elif isinstance(event, Tick):
             self._tick(event, record)
         elif event.event_id in self._task.control_seen:
-            self._count(CONTROL, "duplicate")
+            self._control_again(event, record)
         elif isinstance(event, IncidentOpened | IncidentClosed) and not self._take_incident(event, record):
             self._refuse(record, "unknown_incident", "incident_id: was not opened; open the incident first", "fold")
         elif isinstance(event, MacroSet) and not self._take_factor(event):
@@ -513,8 +514,19 @@ class _Pass:
             if refusal is not None:
                 self._refuse(record, "invalid_policy", refusal, "fold")
                 return
-            self._task.control_seen = [*self._task.control_seen[1 - CONTROL_SEEN_MAX :], event.event_id]
+            task = self._task
+            task.control_seen = [*task.control_seen[1 - CONTROL_SEEN_MAX :], event.event_id]
+            task.control_digests = [*task.control_digests[1 - CONTROL_SEEN_MAX :], content_digest(event)]
             self._count(CONTROL, "accepted")
+
+    def _control_again(self, event: Inbound, record: Record) -> None:
+        """A control event whose id was taken before. Where no digest was noted with it, it counts as the same event."""
+        ids, digests = self._task.control_seen, self._task.control_digests
+        at = ids.index(event.event_id) - len(ids) + len(digests)
+        if at < 0 or digests[at] == content_digest(event):
+            self._count(CONTROL, "duplicate")
+        else:
+            self._refuse(record, "conflicting_duplicate", "event_id was used before with other content", "fold")
 
     def _tick(self, tick: Tick, record: Record) -> None:
         clock_ms = self._task.clock_ms
