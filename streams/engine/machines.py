@@ -145,7 +145,10 @@ REVIEW = Machine(
         *(Move(state, "review_decided", "approved", "approve: what was proposed is done") for state in _OPEN),
         *(Move(state, "review_decided", "upheld", "uphold: things stay as they are") for state in _OPEN),
         *(Move(state, "review_decided", "overturned", "overturn: the decision is undone at once") for state in _OPEN),
-        *(Move(state, NO_EVENT, "withdrawn", "what was proposed no longer holds") for state in _OPEN),
+        *(
+            Move(state, NO_EVENT, "withdrawn", "what was proposed no longer holds, or what an appeal is about is over")
+            for state in _OPEN
+        ),
     ),
 )  # fmt: skip
 

@@ -77,6 +77,7 @@ class Desk:
     """One judgement's dealings with people. It is the gate through which zeroings pass (`limits.Gate`)."""
 
     __slots__ = (
+        "appeals",
         "case",
         "catching_up",
         "emitter",
@@ -103,6 +104,8 @@ class Desk:
         """Whether what a hold or a decision by hand has held back follows now."""
         self.overturned = False
         """Whether a reviewer has just undone a restriction."""
+        self.appeals: list[Review] = []
+        """Open as the judgement begins, about decisions that are in force then."""
         self.ladder_before = self._ladder_rung()
 
     def _ladder_rung(self) -> int:
@@ -120,6 +123,7 @@ class Desk:
             oversight = self._oversight()
         if oversight is None:
             return
+        self.appeals = [one for one in oversight.reviews if one.why == APPEAL and self._in_force(one.about)]
         oversight.rung_bars = [bar for bar in oversight.rung_bars if bar.until_ms > as_of_ms]
         oversight.level_bars = [bar for bar in oversight.level_bars if bar.until_ms > as_of_ms]
         for bar in oversight.rung_bars:
@@ -308,9 +312,9 @@ class Desk:
         elif notice.word == "set_limit":
             done = self._set_limit(notice, until_ms)
         elif notice.word == "clear":
-            done = self._clear()
+            done = self._clear(review)
         else:
-            done = self._exempt(until_ms)
+            done = self._exempt(review, notice, until_ms)
         if not done:
             self.request(NOTHING, about, [notice.event_id, about], follow=False)
 
@@ -347,7 +351,7 @@ class Desk:
             self._settle(review)
             self._set_by_hand(limit, proposal.limit_minor, proposal.until_ms, [notice.event_id, proposal.decided_id])
         elif proposal.action == "clear":
-            return self._clear()
+            return self._clear(review)
         elif proposal.action == "list":
             if self.facts.profile is None or not self.facts.profile.identity_token:
                 return False
@@ -482,7 +486,7 @@ class Desk:
         self._oversight().limit_until_ms = until_ms
         self.view.limit_held = True
 
-    def _clear(self) -> bool:
+    def _clear(self, review: Review | None) -> bool:
         """What led to the restrictions no longer counts: probation is over, zeroing not permanent any more."""
         oversight, view, limit = self._oversight(), self.view, self.standing.limit
         if limit is None or limit.rung == 0:
@@ -493,20 +497,41 @@ class Desk:
         oversight.cleared_day = view.day
         view.episodes = 0
         self._absolve()
-        for review in [one for one in oversight.reviews if one.why in (PROBATION, BREAKER)]:
-            self._settle(review)
+        for one in oversight.reviews[:]:
+            if one is review or one.why in (PROBATION, BREAKER):
+                self._settle(one)
         view.zero_asked = False
         return True
 
-    def _exempt(self, until_ms: int) -> bool:
-        """Until then the policy restricts nothing more, and lists nobody."""
+    def _exempt(self, review: Review | None, notice: Notice, until_ms: int) -> bool:
+        """Until then the policy restricts nothing more, and lists nobody: what it has proposed of that kind is
+        answered. Whether a limit comes back is not, unless that review is named."""
         oversight = self._oversight()
         self._keep_below(1, until_ms, exempts=True)
         oversight.unlisted_until_ms = max(until_ms, oversight.unlisted_until_ms)
+        for one in oversight.reviews[:]:
+            action = "" if one.proposal is None else one.proposal.action
+            if action in ("zero", "list") or (one is review and (notice.about or action != "clear")):
+                self._settle(one)
+        self.view.zero_asked = False
         return True
 
+    def _in_force(self, event_id: str) -> bool:
+        """Whether an event is that of a decision that is in force: one that an overturn would undo."""
+        limit, oversight = self.standing.limit, self.standing.oversight
+        listing = None if oversight is None else oversight.listing
+        return (
+            any(decision.event_id == event_id for decision in self.standing.warnings)
+            or (limit is not None and any(decision.event_id == event_id for decision in limit.decisions))
+            or (listing is not None and any(entry.event_id == event_id for entry in listing.entries))
+        )
+
     def _withdraw_stale(self, limit: Limit | None) -> None:
-        """What was proposed and no longer holds is no question any more."""
+        """What was proposed and no longer holds is no question any more, nor is an appeal about what has been undone,
+        given back or has ended."""
+        for appeal in self.appeals:
+            if appeal in self._oversight().reviews and not self._in_force(appeal.about):
+                self._settle(appeal)
         review = self._open_proposal("zero")
         if review is not None and (
             limit is None or limits.due_zeroing(self.office.policy.limits, limit, self.view) is None

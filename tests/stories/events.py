@@ -51,9 +51,9 @@ OTHER_EVENTS: tuple[tuple[str, str, tuple[str, ...], dict[str, Any]], ...] = (
         {"decision": "set_limit"},
     ),
     (
-        rf"(\w+) (clear|exempt)s(?: until {ON})?",
+        rf"(\w+) (clear|exempt)s(?: about the (.+?))?(?: until {ON})?",
         "review_decided",
-        ("reviewer", "decision", "expires_at_ms"),
+        ("reviewer", "decision", "about_event_id", "expires_at_ms"),
         {},
     ),
     (r"logs in(?: with (\w+))?", "login", ("device_id",), {"outcome": "ok", "device_id": "D1", "channel": "app"}),
