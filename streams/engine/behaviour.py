@@ -86,11 +86,13 @@ class Income(Struct, array_like=True):
 
 
 class Activity(Struct, array_like=True):
-    """Events of any kind by day."""
+    """Events of any kind by day. `last` is the last event of all, where it is later than every event that is kept as
+    proof of something else; None where it is not."""
 
     first_day: int = NONE
     days: list[int] = []
     counts: list[int] = []
+    last: Proof | None = None
 
 
 class Windows(Struct, array_like=True):

@@ -53,7 +53,8 @@ class Ingest:
         effect = _EFFECTS.get(type(event))
         result = self._signal(case, event) if effect is None else effect(self, case, event)
         if isinstance(result, Taken):
-            case.dirty(windows.observe_activity(case.borrower.facts.windows, self.calendar.day(event.at_ms)))
+            day = self.calendar.day(event.at_ms)
+            case.dirty(windows.observe_activity(case.borrower.facts.windows, day, event.at_ms, event.event_id))
         return result
 
     # --- effects ------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from schemas.inbound import Login, RepaymentReceived, Transaction
 from streams.engine.behaviour import NONE, Activity, Borrowing, Income, Logins, Proof, Spending, Windows
 from streams.engine.calendar import DAY_MS, Calendar, date_of, day_of
 from streams.engine.loan import AMOUNT, DAY, ENTRY, KIND, OFFSET, REVERSAL, Loan
+from streams.engine.signals import AT_MS
 
 LOGINS: Final = 1
 BORROWING: Final = 2
@@ -63,8 +64,8 @@ def observe_currency(windows: Windows, currency: str) -> int:
     return BORROWING | SPENDING | INCOME | LOANS
 
 
-def observe_activity(windows: Windows, day: int) -> int:
-    """Any event of the borrower's own, on its business day."""
+def observe_activity(windows: Windows, day: int, at_ms: int, event_id: str) -> int:
+    """Any event of the borrower's own, on its business day; told when all else that it says has been observed."""
     activity = windows.activity
     if activity is None:
         activity = windows.activity = Activity()
@@ -72,7 +73,27 @@ def observe_activity(windows: Windows, day: int) -> int:
     at = _slot(activity.days, day, ACTIVITY_DAYS, (activity.counts,))
     if at != NONE:
         activity.counts[at] += 1
+    last = activity.last
+    if _proved_since(windows, at_ms):
+        if last is not None and last.at_ms[0] <= at_ms:
+            activity.last = None
+    elif last is None or (last.at_ms[0], last.event_ids[0]) < (at_ms, event_id):
+        activity.last = Proof([at_ms], [event_id], [0])
     return ACTIVITY
+
+
+def _proved_since(windows: Windows, at_ms: int) -> bool:
+    """Whether an event of that instant or a later one is kept as proof of something."""
+    for kept in _proofs(windows):
+        if kept is not None and kept.at_ms and kept.at_ms[-1] >= at_ms:
+            return True
+    signals = windows.signals
+    if signals is not None:
+        for reports in signals.reports:
+            for row in reports.rows:
+                if row[AT_MS] >= at_ms:
+                    return True
+    return False
 
 
 def observe_login(windows: Windows, calendar: Calendar, event: Login) -> int:
@@ -240,23 +261,37 @@ def _proof_of(windows: Windows, kind: str) -> Proof | None:
     return windows.failed_debits if kind == "failed_debit" else None
 
 
-def _latest(windows: Windows) -> Proof | None:
-    """The latest events of all kinds that are kept."""
-    kept = [windows.failed_debits]
+def _proofs(windows: Windows) -> list[Proof | None]:
+    """What is kept as proof, by kind; of transactions without what is kept of their categories again."""
+    kept: list[Proof | None] = []
     if windows.logins is not None:
         kept += [windows.logins.seen, windows.logins.refused]
-    if windows.borrowing is not None:
-        kept += [windows.borrowing.taken, windows.borrowing.repayments]
     if windows.spending is not None:
         kept.append(windows.spending.spends)
     if windows.income is not None:
         kept.append(windows.income.paid)
+    if windows.borrowing is not None:
+        kept += [windows.borrowing.taken, windows.borrowing.repayments]
+    kept.append(windows.failed_debits)
+    return kept
+
+
+def _latest(windows: Windows) -> Proof | None:
+    """The latest events of all kinds that are kept, and the last of all."""
+    found = [one for part in _proofs(windows) if part is not None for one in _told(part)]
+    if windows.activity is not None and windows.activity.last is not None:
+        found += _told(windows.activity.last)
+    if windows.signals is not None:
+        for reports in windows.signals.reports:
+            found += [(row[AT_MS], event_id) for row, event_id in zip(reports.rows, reports.event_ids, strict=True)]
     latest: Proof | None = None
-    for part in kept:
-        if part is not None:
-            for at_ms, event_id in zip(part.at_ms, part.event_ids, strict=True):
-                latest = _prove(latest, at_ms, event_id)
+    for at_ms, event_id in sorted(set(found))[-PROOF_MAX:]:
+        latest = _prove(latest, at_ms, event_id)
     return latest
+
+
+def _told(proof: Proof) -> list[tuple[int, str]]:
+    return list(zip(proof.at_ms, proof.event_ids, strict=True))
 
 
 # --- parts --------------------------------------------------------------------------------------------------------

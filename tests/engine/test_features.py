@@ -373,35 +373,40 @@ def happen(state: Windows, loans: dict[str, Loan], kind: str, number: int, at_ms
     """One event, as the fold would tell it; returns what may have changed."""
     if kind == "tick":
         return 0
-    changed = windows.observe_activity(state, CALENDAR.day(at_ms))
+    changed = happen_else(state, loans, kind, number, at_ms, amount)
+    return changed | windows.observe_activity(state, CALENDAR.day(at_ms), at_ms, f"e{number}")
+
+
+def happen_else(state: Windows, loans: dict[str, Loan], kind: str, number: int, at_ms: int, amount: int) -> int:
+    """What an event says, but for that something happened."""
     common: dict[str, Any] = {"event_id": f"e{number}", "at_ms": at_ms, "borrower_id": "b"}
     if kind in ("login", "refused"):
         outcome: Any = "ok" if kind == "login" else "failed"
         event = wire.Login(**common, outcome=outcome, device_id=str(amount % 3), channel="app")
-        return changed | windows.observe_login(state, CALENDAR, event)
+        return windows.observe_login(state, CALENDAR, event)
     if kind == "euro":
-        return changed | windows.observe_currency(state, "EUR" if state.currency == "CNY" else "CNY")
+        return windows.observe_currency(state, "EUR" if state.currency == "CNY" else "CNY")
     if kind in ("spend", "income", "credit"):
         direction, category = {"spend": ("out", "cash"), "income": ("in", "income"), "credit": ("in", "credit_inflow")}[
             kind
         ]
-        return changed | move(state, at_ms, direction, amount, category)
+        return move(state, at_ms, direction, amount, category)
     if kind == "taken":
         on = datetime.date(1970, 1, 1) + datetime.timedelta(days=CALENDAR.day(at_ms))
         due = [(on + datetime.timedelta(days=14 * count)).isoformat() for count in (1, 2, 3)]
         loans[str(number)] = a_loan(str(number), on.isoformat(), due, amount)
-        return changed | windows.observe_loan_taken(state, CALENDAR, at_ms, f"e{number}")
+        return windows.observe_loan_taken(state, CALENDAR, at_ms, f"e{number}")
     if len(loans) == 0:
-        return changed
+        return 0
     loan = list(loans.values())[amount % len(loans)]
     told: dict[str, Any] = {**common, "loan_id": loan.loan_id, "amount_minor": amount, "channel": "bank"}
     if kind == "repaid":
         paid = wire.RepaymentReceived(**told, payment_id=f"p{number}", method="manual")
         ledger.apply(loan, paid, CALENDAR, FACTS)
-        return changed | windows.observe_repayment(state, CALENDAR, paid, loan)
+        return windows.observe_repayment(state, CALENDAR, paid, loan)
     attempt = wire.RepaymentFailed(**told, attempt_id=f"a{number}", method="auto_debit", code="card_closed")
     ledger.apply(loan, attempt, CALENDAR, FACTS)
-    return changed | windows.observe_failed_debit(state, at_ms, f"e{number}", loan.loan_id, f"a{number}", True)
+    return windows.observe_failed_debit(state, at_ms, f"e{number}", loan.loan_id, f"a{number}", True)
 
 
 def seasoned() -> Windows:

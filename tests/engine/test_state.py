@@ -31,7 +31,7 @@ from streams.engine.windows import LOANS
 LAYOUTS = {
     (Borrower, 3): "79e24696ea99593f",
     (Borrower, 4): "79e24696ea99593f",
-    (Borrower, 5): "bac804f5fe78fb93",
+    (Borrower, 5): "d0ac78f90da26907",
     (TaskState, 1): "44c8b013c95ef256",
     (TaskState, 2): "9511a70a4bbcc1e7",
 }

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import inbound as wire
-from streams.engine import ledger, windows
-from streams.engine.behaviour import Windows
+from streams.engine import ledger, signal_windows, windows
+from streams.engine.behaviour import Proof, Windows
 from streams.engine.calendar import DAY_MS, HOUR_MS, Calendar
 from streams.engine.features import FEATURE_INDEX, FEATURES, evaluate
 from streams.engine.loan import Loan
@@ -53,14 +53,19 @@ def a_loan(currency: str = "CNY") -> Loan:
 
 def observe(state: Windows, calendar: Calendar, deed: Deed, event_id: str) -> int:
     """Tell the windows of a deed as the fold does."""
-    changed = windows.observe_activity(state, calendar.day(deed.at_ms))
+    changed = observe_deed(state, calendar, deed, event_id)
+    return changed | windows.observe_activity(state, calendar.day(deed.at_ms), deed.at_ms, event_id)
+
+
+def observe_deed(state: Windows, calendar: Calendar, deed: Deed, event_id: str) -> int:
+    """What a deed says, but for that something was done."""
     common = {"event_id": event_id, "at_ms": deed.at_ms, "borrower_id": "b"}
     if deed.kind in ("login", "refused"):
         outcome = "ok" if deed.kind == "login" else "failed"
         login = wire.Login(**common, outcome=outcome, device_id=deed.label, channel="app")  # type: ignore[arg-type]
-        return changed | windows.observe_login(state, calendar, login)
+        return windows.observe_login(state, calendar, login)
     if deed.kind == "loan":
-        return changed | windows.observe_loan_taken(state, calendar, deed.at_ms, event_id)
+        return windows.observe_loan_taken(state, calendar, deed.at_ms, event_id)
     if deed.kind == "repaid":
         loan = a_loan(deed.currency)
         paid = wire.RepaymentReceived(
@@ -72,7 +77,7 @@ def observe(state: Windows, calendar: Calendar, deed: Deed, event_id: str) -> in
             channel="app",
         )
         ledger.apply(loan, paid, calendar, FACTS)
-        return changed | windows.observe_repayment(state, calendar, paid, loan)
+        return windows.observe_repayment(state, calendar, paid, loan)
     moved = wire.Transaction(
         **common,  # type: ignore[arg-type]
         transaction_id=event_id,
@@ -81,7 +86,7 @@ def observe(state: Windows, calendar: Calendar, deed: Deed, event_id: str) -> in
         currency=deed.currency,
         category=deed.label,  # type: ignore[arg-type]
     )
-    return changed | windows.observe_transaction(state, calendar, moved)
+    return windows.observe_transaction(state, calendar, moved)
 
 
 def fold(numbered: list[tuple[int, Deed]], calendar: Calendar) -> Windows:
@@ -352,3 +357,24 @@ def test_arrears_have_no_proof_here_and_less_activity_is_proved_by_the_last_of_a
     assert proof(state, "worst_managed_dpd", START_MS) == []
     assert proof(state, "activity_fall_bp", START_MS) == ["e3", "e1", "e2"]
     assert proof(Windows(), "activity_fall_bp", START_MS) == []
+    changed = wire.ProfileChanged(event_id="e4", at_ms=START_MS + 3, borrower_id="b", field="phone")
+    signal_windows.observe(state, SHANGHAI, changed)
+    windows.observe_activity(state, SHANGHAI.day(changed.at_ms), changed.at_ms, changed.event_id)
+    assert proof(state, "activity_fall_bp", START_MS) == ["e4", "e3", "e1"]
+    # A signal's own table has its id.
+    assert state.activity is not None
+    assert state.activity.last is None
+
+
+@given(st.permutations(range(6)))
+def test_the_last_event_of_all_is_kept_where_nothing_later_is_proof(order: list[int]) -> None:
+    """Money in for no reason that is kept (even numbers) and logins, told in any order."""
+    deeds = [Deed(START_MS + at, *(("login", 0, "a") if at % 2 else ("in", 5, "other"))) for at in range(6)]
+    state = fold([(at, deeds[at]) for at in order], SHANGHAI)
+    assert state.activity is not None
+    assert state.activity.last is None
+    assert proof(state, "activity_fall_bp", START_MS) == ["e5", "e3", "e1"]
+    state = fold([(at, deeds[at]) for at in order if at < 5], SHANGHAI)
+    assert state.activity is not None
+    assert state.activity.last == Proof([START_MS + 4], ["e4"], [0])
+    assert proof(state, "activity_fall_bp", START_MS) == ["e4", "e3", "e1"]
