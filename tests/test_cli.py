@@ -193,6 +193,25 @@ def test_an_unknown_borrower_is_one_line(run: Any, recording: Path) -> None:
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("audience", ["lender", "borrower"])
+@pytest.mark.parametrize(
+    ("borrower", "at", "line"),
+    [
+        ("b1", "9999-12-31T23:59:59Z", "its last record is of 2026-02-20T01:00:00+08:00"),
+        ("b1", "2026-02-22T00:00:00+08:00", "its last record is of 2026-02-20T01:00:00+08:00"),
+        ("\udcff", "2026-02-20T00:00:00+08:00", "--borrower: is not UTF-8"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_one_line(
+    borrower: str, at: str, line: str, audience: str, run: Any, recording: Path
+) -> None:
+    asked = ("explain", "--recording", recording, "--borrower", borrower, "--at", at)
+    code, out, err = run(*asked, "--audience", audience)
+    assert (code, out) == (1, "")
+    assert line in err
+    assert len(err.splitlines()) == 1
+
+
 def test_lint_lists_every_flaw_with_its_line(run: Any, tmp_path: Path) -> None:
     flawed = tmp_path / "flawed.yaml"
     text = SHIPPED["standard"].read_text()

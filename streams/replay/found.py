@@ -8,15 +8,18 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 from schemas.partitioning import partition_of
 from schemas.topics import CONTROL, INPUTS
 from streams.engine.blacklist import Signer
+from streams.engine.calendar import DAY_MS
 from streams.engine.chunk import Output
 from streams.engine.fold import Engine
 from streams.engine.order import Ordered
 from streams.engine.state import Borrower, unpack
 from streams.replay.cycle import LocalTask, Piece, pieces
+from streams.replay.moment import iso_moment
 from streams.replay.recording import Recording, RecordingError
 from streams.replay.replay import rules_of, tasks_of
 
@@ -44,11 +47,12 @@ def find(source: str | Path, borrower_id: str, at_ms: int | None, policy: str, s
         signer: makes the subject tokens of the blacklist; None: placeholders.
 
     Raises:
-        ExplainError: nothing is known of the borrower, then or at all.
+        ExplainError: nothing is known of the borrower, then or at all, or the recording does not reach that moment.
         PolicyError, RecordingError, CommitLogError: the policy, the recording or its commit log cannot be used.
     """
     rules = rules_of(policy)
     with Recording.open(source) as recording:
+        _check_reached(recording, at_ms, ZoneInfo(rules.policy.facts.calendar.zone))
         partition = _task_of(recording, borrower_id)
         engine = Engine(
             rules.policy, partitions=recording.partition_count(), recorded_policies=rules.recorded, signer=signer
@@ -62,6 +66,19 @@ def find(source: str | Path, borrower_id: str, at_ms: int | None, policy: str, s
                 "no event of this borrower was accepted up to then: ask for a later --at, or look for dead letters"
             )
         return Found(unpack(blob), task, told, as_of_ms if at_ms is None else at_ms)
+
+
+def _check_reached(recording: Recording, at_ms: int | None, zone: ZoneInfo) -> None:
+    """Refuse a moment of which the recording cannot know: days past due would go on to count while nothing is paid.
+
+    A day of grace, so that who asks for this moment of a recording that has just ended is answered.
+    """
+    last_ms = recording.manifest.last_ms
+    if at_ms is not None and last_ms is not None and at_ms > last_ms + DAY_MS:
+        raise ExplainError(
+            f"{recording.path}: ends before that --at: its last record is of {iso_moment(last_ms, zone)}; ask for a "
+            "moment up to a day after it"
+        )
 
 
 def _folded(
@@ -81,7 +98,11 @@ def _folded(
 
 def _task_of(recording: Recording, borrower_id: str) -> int:
     """The partition whose task knows the borrower."""
-    key = borrower_id.encode()
+    try:
+        key = borrower_id.encode()
+    except UnicodeEncodeError:
+        # Bytes of a command line that are no UTF-8 arrive as lone surrogates.
+        raise ExplainError("--borrower: is not UTF-8, as ids of borrowers are") from None
     count = recording.partition_count()
     among = tasks_of(recording) if count is None else [partition_of(key, count)]
     found = [partition for partition in among if key in _keys(recording, [partition])]

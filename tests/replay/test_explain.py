@@ -64,7 +64,7 @@ def test_the_shape_a_program_relies_on(recording: Path) -> None:
         ("2026-04-30 12:00", 89, "M3", 105_000),
         ("2026-05-01 00:30", 90, "M3", 105_000),
         ("2026-05-02 00:30", 91, "M4", 105_000),
-        ("2026-08-01 12:00", 182, "M7", 105_000),
+        ("2026-05-06 00:59", 95, "M4", 105_000),
     ],
 )
 def test_dpd_is_that_of_the_business_date_with_or_without_a_tick(
@@ -107,6 +107,7 @@ def test_before_the_first_tick_nothing_is_judged(tmp_path: Path) -> None:
     tape = Tape()
     tape.profile("2026-01-01 09:00")
     tape.loan("2026-01-01 10:00")
+    tape.profile("2026-02-10", "b2")
     found = shown(tape.write(tmp_path / "r.jsonl"), "2026-02-10")
     assert found["clock"] is None
     assert found["standing"] == {
@@ -214,6 +215,13 @@ def test_an_unknown_borrower(recording: Path) -> None:
 def test_nothing_known_yet(recording: Path) -> None:
     with pytest.raises(ExplainError, match="no event of this borrower was accepted up to then"):
         explain(recording, "b1", ms("2025-12-31"))
+
+
+def test_a_moment_that_the_recording_does_not_reach(recording: Path) -> None:
+    for at in ("2026-05-06 01:01", "2099-01-01"):
+        with pytest.raises(ExplainError, match=r"its last record is of 2026-05-05T01:00:00\+08:00"):
+            explain(recording, "b1", ms(at))
+    assert shown(recording, "2026-05-06 01:00")["as_of"] == "2026-05-06T01:00:00+08:00"
 
 
 def test_one_borrower_in_two_tasks(tmp_path: Path) -> None:
