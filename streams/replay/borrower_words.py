@@ -96,6 +96,7 @@ ACCOUNT: Final = {
     "limit": Text(en="Your limit: {limit}", zh="您的额度：{limit}"),
     "overdue": Text(en="Overdue: {overdue}", zh="逾期金额：{overdue}"),
     "nothing_overdue": Text(en="Nothing is overdue.", zh="没有逾期款项。"),
+    "erased": Text(en="What was kept of you before {on} was erased.", zh="{on}之前保存的您的资料已删除。"),
     "nothing_decided": Text(en="Nothing was decided.", zh="没有任何决定。"),
     "as_of": Text(en="Your account as of {on}", zh="您的账户（截至{on}）"),
     "why": Text(en="Why", zh="原因"),

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Struct
 
-from schemas.outbound import Amounts, DpdDetail, Macro, Subtotals
+from schemas.outbound import Amounts, Cause, DpdDetail, Macro, Subtotals
 from streams.engine import delinquency, features
 from streams.engine.blacklist import Signer
 from streams.engine.calendar import iso_day
@@ -25,9 +25,8 @@ from streams.engine.state import Borrower
 from streams.engine.tightening import macro_of
 from streams.policy.compiler import SUBTOTALS, bands_of
 from streams.policy.model import LEVELS, Band
-from streams.replay.cycle import LocalTask
 from streams.replay.explained_people import PeopleShown, people
-from streams.replay.found import find
+from streams.replay.found import Found, find
 from streams.replay.moment import iso_moment
 from streams.replay.outputs import PolicyUsed
 
@@ -113,10 +112,18 @@ class StandingShown(Struct, frozen=True):
     currency: str | None
 
 
+class ErasedShown(Struct, frozen=True):
+    """When the borrower was last erased, and by which event."""
+
+    at: str
+    cause: Cause
+
+
 class Explained(Struct, frozen=True):
     """A borrower as of a moment. `zone` is that of the dates, `clock` the moment of the last tick; `decisions` are all
-    events emitted for the borrower until then, as a replay writes them, `shadow_decisions` those of shadow policies.
-    `macro` is what shifts the thresholds on the score then, None where nothing does."""
+    events emitted for the borrower until then, as a replay writes them, `shadow_decisions` those of shadow policies;
+    none from before it was `erased`. `macro` is what shifts the thresholds on the score then, None where nothing
+    does."""
 
     borrower_id: str
     as_of: str
@@ -131,6 +138,7 @@ class Explained(Struct, frozen=True):
     standing: StandingShown
     macro: Macro | None
     people: PeopleShown
+    erased: ErasedShown | None
     decisions: list[msgspec.Raw]
     shadow_decisions: list[msgspec.Raw]
 
@@ -151,23 +159,12 @@ def explain(
         ExplainError: nothing is known of the borrower, then or at all.
         PolicyError, RecordingError, CommitLogError: the policy, the recording or its commit log cannot be used.
     """
-    found = find(source, borrower_id, at_ms, policy, signer)
-    decisions = [msgspec.Raw(output.value) for output in found.told if output.topic != SHADOW_DECISIONS]
-    shadow_decisions = [msgspec.Raw(output.value) for output in found.told if output.topic == SHADOW_DECISIONS]
-    return _explained(borrower_id, found.borrower, found.task, found.as_of_ms, decisions, shadow_decisions)
+    return explained(borrower_id, find(source, borrower_id, at_ms, policy, signer))
 
 
-# --- what is shown ------------------------------------------------------------------------------------------------
-
-
-def _explained(
-    borrower_id: str,
-    borrower: Borrower,
-    task: LocalTask,
-    as_of_ms: int,
-    decisions: list[msgspec.Raw],
-    shadow_decisions: list[msgspec.Raw],
-) -> Explained:
+def explained(borrower_id: str, found: Found) -> Explained:
+    """What is shown of a borrower that was found."""
+    borrower, task, as_of_ms, erased = found.borrower, found.task, found.as_of_ms, found.erased
     judge = task.engine.judge_of(task.task)
     day = judge.calendar.day(as_of_ms)
     zone = ZoneInfo(judge.calendar.zone)
@@ -202,8 +199,9 @@ def _explained(
         standing=_standing(borrower.standing, task.engine.judge_by(borrower.standing.judged_by)),
         macro=macro_of(factors, points) or None,
         people=people(borrower.standing.oversight, borrower.facts.directions, as_of_ms, zone),
-        decisions=decisions,
-        shadow_decisions=shadow_decisions,
+        erased=None if erased is None else ErasedShown(iso_moment(erased.at_ms, zone), erased.cause),
+        decisions=[msgspec.Raw(output.value) for output in found.told if output.topic != SHADOW_DECISIONS],
+        shadow_decisions=[msgspec.Raw(output.value) for output in found.told if output.topic == SHADOW_DECISIONS],
     )
 
 

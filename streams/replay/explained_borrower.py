@@ -77,6 +77,8 @@ def tell(borrower_id: str, found: Found, language: Language) -> ToldToBorrower:
     shown.append(
         say(ACCOUNT["overdue"], language, overdue=words) if words else say(ACCOUNT["nothing_overdue"], language)
     )
+    if found.erased is not None:
+        shown.append(say(ACCOUNT["erased"], language, on=iso_moment(found.erased.at_ms, account.zone)[:10]))
     return ToldToBorrower(borrower_id, language, account.on, shown, _decisions(events, policies, account))
 
 

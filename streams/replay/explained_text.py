@@ -14,6 +14,7 @@ from streams.engine.score_fall import FEATURES as FALLS
 from streams.engine.score_fall import SPANS
 from streams.replay.explain import ClassificationShown, Explained, LoanShown
 from streams.replay.explained_people import in_words
+from streams.replay.found import place
 from streams.replay.moment import iso_moment
 
 _FRACTION_DIGITS = {
@@ -52,6 +53,12 @@ def _heading(found: Explained) -> list[RenderableType]:
         behind = [f"{factor.indicator or factor.event_id} {factor.factor:+}" for factor in found.macro.factors]
         lines.append(f"thresholds on the score shifted by {found.macro.shift_points:+}: {', '.join(behind)}")
     lines += in_words(found.people)
+    if found.erased is not None:
+        by = found.erased.cause
+        lines.append(
+            f"erased on {found.erased.at} by {by.event_id} ({place(by.topic, by.partition, by.offset)}): nothing from "
+            "before is shown"
+        )
     return [Text(lines[0], style="bold"), *(Text(line) for line in lines[1:])]
 
 
@@ -139,8 +146,8 @@ def _decisions(found: Explained) -> list[RenderableType]:
             parts.append(Text(f"    way back: {_recovery(event, currency)}", style="dim"))
         cause = event.get("cause")
         if cause is not None:
-            place = f"{cause['topic']}/{cause['partition']} offset {cause['offset']}"
-            parts.append(Text(f"    because of {cause['event_id']} ({place})", style="dim"))
+            where = place(cause["topic"], cause["partition"], cause["offset"])
+            parts.append(Text(f"    because of {cause['event_id']} ({where})", style="dim"))
     return parts
 
 

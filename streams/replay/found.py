@@ -1,5 +1,7 @@
 """Finds one borrower in a recording: its state as of a moment, and all that was told of it until then.
 
+Of a borrower that was erased nothing from before is told: it was to be forgotten, and is in force no more.
+
 Only this borrower's events and the control events are folded: borrowers are independent of each other, but for the
 breaker, so that what comes out for this one is what a replay writes, byte for byte.
 """
@@ -7,14 +9,17 @@ breaker, so that what comes out for this one is what a replay writes, byte for b
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from schemas.inbound import BorrowerErased
+from schemas.outbound import Cause
 from schemas.partitioning import partition_of
 from schemas.topics import CONTROL, INPUTS
 from streams.engine.blacklist import Signer
 from streams.engine.calendar import DAY_MS
-from streams.engine.chunk import Output
+from streams.engine.chunk import Folded, Output
+from streams.engine.decode import decode
 from streams.engine.fold import Engine
 from streams.engine.order import Ordered
 from streams.engine.state import Borrower, unpack
@@ -23,18 +28,53 @@ from streams.replay.moment import iso_moment
 from streams.replay.recording import Recording, RecordingError
 from streams.replay.replay import rules_of, tasks_of
 
+REVIEWS: Final = "reviews"
+
 
 class ExplainError(Exception):
     """There is nothing to explain; the message is one line: what is missing, how to mend it."""
 
 
+class Erasure(NamedTuple):
+    """When a borrower was erased, by the order of the log, and by which event."""
+
+    at_ms: int
+    cause: Cause
+
+
+def place(topic: str, partition: int, offset: int) -> str:
+    """Where a record stands in the log, as it is told to people."""
+    return f"{topic}/{partition} offset {offset}"
+
+
 class Found(NamedTuple):
-    """A borrower as of `as_of_ms` in its task, and `told`, every output about it until then."""
+    """A borrower as of `as_of_ms` in its task, and `told`, every output about it until then; where it was `erased`,
+    since the last time."""
 
     borrower: Borrower
     task: LocalTask
     told: list[Output]
     as_of_ms: int
+    erased: Erasure | None = None
+
+
+class _Told:
+    """What is told of one borrower, fold by fold."""
+
+    def __init__(self, borrower_id: str) -> None:
+        self._borrower_id, self._key = borrower_id, borrower_id.encode()
+        self.outputs: list[Output] = []
+        self.erased: Erasure | None = None
+        self.as_of_ms = 0
+
+    def add(self, folded: Folded) -> None:
+        for output in folded.outputs:
+            if output.key == self._key or output.about == self._borrower_id:
+                self.outputs.append(output)
+
+    def forget(self, erased: Erasure) -> None:
+        self.outputs.clear()
+        self.erased = erased
 
 
 def find(source: str | Path, borrower_id: str, at_ms: int | None, policy: str, signer: Signer | None = None) -> Found:
@@ -52,20 +92,28 @@ def find(source: str | Path, borrower_id: str, at_ms: int | None, policy: str, s
     """
     rules = rules_of(policy)
     with Recording.open(source) as recording:
-        _check_reached(recording, at_ms, ZoneInfo(rules.policy.facts.calendar.zone))
+        zone = ZoneInfo(rules.policy.facts.calendar.zone)
+        _check_reached(recording, at_ms, zone)
         partition = _task_of(recording, borrower_id)
         engine = Engine(
             rules.policy, partitions=recording.partition_count(), recorded_policies=rules.recorded, signer=signer
         )
-        task, told, as_of_ms = _folded(engine, recording, partition, borrower_id, at_ms, False)
+        task, told = _folded(engine, recording, partition, borrower_id, at_ms, False)
         if task.task.granted.counts:
-            task, told, as_of_ms = _folded(engine, recording, partition, borrower_id, at_ms, True)
+            task, told = _folded(engine, recording, partition, borrower_id, at_ms, True)
         blob = task.state(borrower_id)
         if blob is None:
-            raise ExplainError(
-                "no event of this borrower was accepted up to then: ask for a later --at, or look for dead letters"
-            )
-        return Found(unpack(blob), task, told, as_of_ms if at_ms is None else at_ms)
+            raise ExplainError(_nothing(told, zone))
+        return Found(unpack(blob), task, told.outputs, told.as_of_ms if at_ms is None else at_ms, told.erased)
+
+
+def _nothing(told: _Told, zone: ZoneInfo) -> str:
+    """Why nothing is known of a borrower."""
+    if told.erased is not None:
+        at, by = iso_moment(told.erased.at_ms, zone), told.erased.cause
+        where = place(by.topic, by.partition, by.offset)
+        return f"this borrower was erased on {at} by {by.event_id} ({where}): ask for an --at before that"
+    return "no event of this borrower was accepted up to then: ask for a later --at, or look for dead letters"
 
 
 def _check_reached(recording: Recording, at_ms: int | None, zone: ZoneInfo) -> None:
@@ -83,17 +131,37 @@ def _check_reached(recording: Recording, at_ms: int | None, zone: ZoneInfo) -> N
 
 def _folded(
     engine: Engine, recording: Recording, partition: int, borrower_id: str, at_ms: int | None, whole: bool
-) -> tuple[LocalTask, list[Output], int]:
-    """The task after the records up to `at_ms`, of all borrowers or of one; what it told of the one; the order time
-    it reached."""
-    task, key = LocalTask(engine), borrower_id.encode()
-    told: list[Output] = []
-    as_of_ms = 0
+) -> tuple[LocalTask, _Told]:
+    """The task after the records up to `at_ms`, of all borrowers or of one, and what it told of the one."""
+    task, key, told = LocalTask(engine), borrower_id.encode(), _Told(borrower_id)
     for last_ms, piece in _pieces(recording, partition, None if whole else key, at_ms):
-        as_of_ms = max(as_of_ms, last_ms)
-        for folded in task.fold(piece.records, piece.committed):
-            told += [output for output in folded.outputs if output.key == key or output.about == borrower_id]
-    return task, told, as_of_ms
+        told.as_of_ms = max(told.as_of_ms, last_ms)
+        for records, erasing in _cut(piece.records, key):
+            for folded in task.fold(records, piece.committed):
+                told.add(folded)
+                if erasing is not None and (REVIEWS, "accepted") in folded.counts:
+                    told.forget(erasing)
+    return task, told
+
+
+def _cut(records: list[Ordered], key: bytes) -> Iterator[tuple[list[Ordered], Erasure | None]]:
+    """The same records, but what would erase the borrower apart: a fold tells that it erased, not after which output.
+
+    What comes out does not depend on where a fold ends.
+    """
+    start = 0
+    for at, (order_ms, topic, offset, record) in enumerate(records):
+        if topic != REVIEWS or record.key != key:
+            continue
+        event = decode(topic, key, record.value, record.timestamp)
+        if isinstance(event, BorrowerErased):
+            if start < at:
+                yield records[start:at], None
+            cause = Cause(topic=topic, partition=record.partition, offset=offset, event_id=event.event_id)
+            yield records[at : at + 1], Erasure(order_ms, cause)
+            start = at + 1
+    if start < len(records) or not records:
+        yield records[start:], None
 
 
 def _task_of(recording: Recording, borrower_id: str) -> int:

@@ -1,17 +1,19 @@
 """Explain: what a replay decided about one borrower, and what stood behind it."""
 
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from streams.engine.features import FEATURES
 from streams.engine.score_fall import FEATURES as FALLS
 from streams.policy.loader import load
 from streams.replay.explain import explain
-from streams.replay.explained_text import money
+from streams.replay.explained_text import money, render
 from streams.replay.found import ExplainError
 from streams.replay.manifest import RecordingError
 from streams.replay.moment import parse_moment
@@ -40,6 +42,13 @@ def shown(recording: Path, at: str | None = None, borrower: str = "b1") -> Any:
     """The explanation as a program reads it."""
     found = explain(recording, borrower, None if at is None else ms(at))
     return json.loads(msgspec.json.encode(found))
+
+
+def text(path: Path, at: str | None = None, borrower: str = "b1") -> str:
+    """The explanation as a person reads it, in lines that are not broken."""
+    console = Console(record=True, width=500, file=StringIO())
+    console.print(render(explain(path, borrower, None if at is None else ms(at))))
+    return console.export_text()
 
 
 def test_the_shape_a_program_relies_on(recording: Path) -> None:
@@ -202,6 +211,53 @@ def test_money_is_conserved_in_what_is_shown(tmp_path: Path) -> None:
 
 def test_only_this_borrowers_decisions(recording: Path) -> None:
     assert {decision["borrower_id"] for decision in shown(recording, borrower="b2")["decisions"]} == {"b2"}
+
+
+# --- who was erased -----------------------------------------------------------------------------------------------
+
+
+def erased(back: bool) -> Tape:
+    """As `overdue`, erased on 2026-02-20; `back` a week later."""
+    tape = Tape()
+    tape.profile("2026-01-01 09:00")
+    tape.loan("2026-01-01 10:00")
+    tape.days("2026-01-01", "2026-02-20")
+    tape.event("2026-02-20 12:00", "borrower_erased", event_id="gone", reviewer="u1")
+    if back:
+        tape.profile("2026-02-27 09:00", limit_minor=70_000)
+    tape.days("2026-02-21", "2026-03-20")
+    tape.records.sort(key=lambda record: record.timestamp)
+    return tape
+
+
+def test_who_comes_again_is_told_nothing_from_before(tmp_path: Path) -> None:
+    path = erased(back=True).write(tmp_path / "r.jsonl")
+    found = shown(path)
+    assert found["decisions"] == found["loans"] == []
+    cause = {"topic": "reviews", "partition": 0, "offset": 0, "event_id": "gone"}
+    assert found["erased"] == {"at": "2026-02-20T12:00:00+08:00", "cause": cause}
+    assert "erased on 2026-02-20T12:00:00+08:00 by gone (reviews/0 offset 0)" in text(path)
+    before = shown(path, "2026-02-20 11:59")
+    assert (before["erased"], before["standing"]["level"]) == (None, "red")
+
+
+def test_who_was_erased_is_said_to_have_been(tmp_path: Path) -> None:
+    path = erased(back=False).write(tmp_path / "r.jsonl")
+    for at in (None, ms("2026-02-20 12:00")):
+        with pytest.raises(ExplainError, match=r"erased on 2026-02-20T12:00:00\+08:00 by gone \(reviews/0 offset 0\)"):
+            explain(path, "b1", at)
+
+
+def test_an_erasure_that_was_refused_has_erased_nothing(tmp_path: Path) -> None:
+    tape = erased(back=False)
+    tape.event("2026-02-19 12:00", "hold_set", kind="legal", reviewer="u1")
+    hold, gone = tape.records[-1], next(record for record in tape.records if record.topic == "reviews")
+    tape.records.remove(gone)
+    tape.records[-1] = hold._replace(offset=0)
+    tape.records.append(gone._replace(offset=1))
+    found = shown(tape.write(tmp_path / "r.jsonl"))
+    assert found["erased"] is None
+    assert [decision["type"] for decision in found["decisions"]].count("warning_raised") == 1
 
 
 # --- what cannot be explained -------------------------------------------------------------------------------------

@@ -92,6 +92,16 @@ def test_what_is_undone_is_said_to_be(tmp_path: Path) -> None:
     assert found.account == ["Your limit: 5,000.00 CNY", "Nothing is overdue."]
 
 
+def test_who_was_erased_is_told_nothing_from_before(tmp_path: Path) -> None:
+    tape = overdue()
+    tape.event("2026-05-05 11:00", "borrower_erased", reviewer="u1")
+    tape.profile("2026-05-05 11:30")
+    path = tape.write(tmp_path / "r.jsonl")
+    assert told(path, "2026-05-05").decisions == []
+    assert told(path, "2026-05-05").account[-1] == "What was kept of you before 2026-05-05 was erased."
+    assert told(path, "2026-05-05", "zh").account[-1] == "2026-05-05之前保存的您的资料已删除。"
+
+
 def test_suspicions_and_other_people_are_told_by_a_neutral_text(tmp_path: Path) -> None:
     tape = Tape()
     tape.profile("2026-01-01 09:00")
