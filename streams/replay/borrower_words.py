@@ -96,6 +96,10 @@ ACCOUNT: Final = {
     "limit": Text(en="Your limit: {limit}", zh="您的额度：{limit}"),
     "overdue": Text(en="Overdue: {overdue}", zh="逾期金额：{overdue}"),
     "nothing_overdue": Text(en="Nothing is overdue.", zh="没有逾期款项。"),
+    "incomplete": Text(
+        en="Some of what was sent to us about this account could not be taken in. This may not be all.",
+        zh="与该账户有关的部分信息未能录入，以上内容可能不完整。",
+    ),
     "erased": Text(en="What was kept of you before {on} was erased.", zh="{on}之前保存的您的资料已删除。"),
     "nothing_decided": Text(en="Nothing was decided.", zh="没有任何决定。"),
     "as_of": Text(en="Your account as of {on}", zh="您的账户（截至{on}）"),

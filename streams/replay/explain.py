@@ -26,7 +26,7 @@ from streams.engine.tightening import macro_of
 from streams.policy.compiler import SUBTOTALS, bands_of
 from streams.policy.model import LEVELS, Band
 from streams.replay.explained_people import PeopleShown, people
-from streams.replay.found import Found, find
+from streams.replay.found import Found, Refusals, find
 from streams.replay.moment import iso_moment
 from streams.replay.outputs import PolicyUsed
 
@@ -119,11 +119,27 @@ class ErasedShown(Struct, frozen=True):
     cause: Cause
 
 
+class RefusedEventShown(Struct, frozen=True):
+    topic: str
+    partition: int
+    offset: int
+    at: str
+    reason: str
+    message: str
+
+
+class RefusedShown(Struct, frozen=True):
+    """How many records under the borrower's key became dead letters, and the `newest` of them, at most 20."""
+
+    count: int
+    newest: list[RefusedEventShown]
+
+
 class Explained(Struct, frozen=True):
     """A borrower as of a moment. `zone` is that of the dates, `clock` the moment of the last tick; `decisions` are all
     events emitted for the borrower until then, as a replay writes them, `shadow_decisions` those of shadow policies;
-    none from before it was `erased`. `macro` is what shifts the thresholds on the score then, None where nothing
-    does."""
+    none from before it was `erased`. Nothing of what was `refused` counts in any of this. `macro` is what shifts the
+    thresholds on the score then, None where nothing does."""
 
     borrower_id: str
     as_of: str
@@ -139,6 +155,7 @@ class Explained(Struct, frozen=True):
     macro: Macro | None
     people: PeopleShown
     erased: ErasedShown | None
+    refused: RefusedShown
     decisions: list[msgspec.Raw]
     shadow_decisions: list[msgspec.Raw]
 
@@ -200,8 +217,21 @@ def explained(borrower_id: str, found: Found) -> Explained:
         macro=macro_of(factors, points) or None,
         people=people(borrower.standing.oversight, borrower.facts.directions, as_of_ms, zone),
         erased=None if erased is None else ErasedShown(iso_moment(erased.at_ms, zone), erased.cause),
+        refused=_refused(found.refused, zone),
         decisions=[msgspec.Raw(output.value) for output in found.told if output.topic != SHADOW_DECISIONS],
         shadow_decisions=[msgspec.Raw(output.value) for output in found.told if output.topic == SHADOW_DECISIONS],
+    )
+
+
+def _refused(refused: Refusals, zone: ZoneInfo) -> RefusedShown:
+    return RefusedShown(
+        refused.total,
+        [
+            RefusedEventShown(
+                one.topic, one.partition, one.offset, iso_moment(one.at_ms, zone), one.reason, one.message
+            )
+            for one in refused.newest
+        ],
     )
 
 

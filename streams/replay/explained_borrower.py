@@ -74,9 +74,13 @@ def tell(borrower_id: str, found: Found, language: Language) -> ToldToBorrower:
         policies[digest] = judge.policy if then is None else then.policy
     limit = borrower.standing.limit
     shown = [] if limit is None else [say(ACCOUNT["limit"], language, limit=money(limit.minor, limit.currency))]
-    shown.append(
-        say(ACCOUNT["overdue"], language, overdue=words) if words else say(ACCOUNT["nothing_overdue"], language)
-    )
+    if words:
+        shown.append(say(ACCOUNT["overdue"], language, overdue=words))
+    # What was refused may have been a loan or a payment: then nothing is said to be all there is.
+    if found.refused.total:
+        shown.append(say(ACCOUNT["incomplete"], language))
+    elif not words:
+        shown.append(say(ACCOUNT["nothing_overdue"], language))
     if found.erased is not None:
         shown.append(say(ACCOUNT["erased"], language, on=iso_moment(found.erased.at_ms, account.zone)[:10]))
     return ToldToBorrower(borrower_id, language, account.on, shown, _decisions(events, policies, account))

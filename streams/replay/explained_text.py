@@ -12,7 +12,7 @@ from rich.text import Text
 from streams.engine.features import FEATURE_INDEX, FEATURES
 from streams.engine.score_fall import FEATURES as FALLS
 from streams.engine.score_fall import SPANS
-from streams.replay.explain import ClassificationShown, Explained, LoanShown
+from streams.replay.explain import ClassificationShown, Explained, LoanShown, RefusedShown
 from streams.replay.explained_people import in_words
 from streams.replay.found import place
 from streams.replay.moment import iso_moment
@@ -59,7 +59,19 @@ def _heading(found: Explained) -> list[RenderableType]:
             f"erased on {found.erased.at} by {by.event_id} ({place(by.topic, by.partition, by.offset)}): nothing from "
             "before is shown"
         )
+    lines += _refused(found.refused)
     return [Text(lines[0], style="bold"), *(Text(line) for line in lines[1:])]
+
+
+def _refused(refused: RefusedShown) -> list[str]:
+    if not refused.count:
+        return []
+    shown = len(refused.newest)
+    which = "" if shown == refused.count else f", the newest {shown} of them"
+    return [f"refused, so that it counts for nothing here: {refused.count} of this borrower's events{which}"] + [
+        f"    {place(one.topic, one.partition, one.offset)}, {one.at}: {one.reason} ({one.message})"
+        for one in refused.newest
+    ]
 
 
 def _loan(loan: LoanShown) -> list[RenderableType]:

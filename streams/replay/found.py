@@ -7,6 +7,7 @@ breaker, so that what comes out for this one is what a replay writes, byte for b
 """
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -29,6 +30,8 @@ from streams.replay.recording import Recording, RecordingError
 from streams.replay.replay import rules_of, tasks_of
 
 REVIEWS: Final = "reviews"
+REFUSED_SHOWN: Final = 20
+"""Of the events that were refused so many are named, the newest."""
 
 
 class ExplainError(Exception):
@@ -42,20 +45,39 @@ class Erasure(NamedTuple):
     cause: Cause
 
 
+class Refused(NamedTuple):
+    """A record that became a dead letter: where it stands, its timestamp, and why."""
+
+    topic: str
+    partition: int
+    offset: int
+    at_ms: int
+    reason: str
+    message: str
+
+
+class Refusals(NamedTuple):
+    """How many records under the borrower's key were refused, and the newest of them, the oldest first."""
+
+    total: int = 0
+    newest: tuple[Refused, ...] = ()
+
+
 def place(topic: str, partition: int, offset: int) -> str:
     """Where a record stands in the log, as it is told to people."""
     return f"{topic}/{partition} offset {offset}"
 
 
 class Found(NamedTuple):
-    """A borrower as of `as_of_ms` in its task, and `told`, every output about it until then; where it was `erased`,
-    since the last time."""
+    """A borrower as of `as_of_ms` in its task, and `told`, every output about it until then, and what was `refused`;
+    where it was `erased`, since the last time."""
 
     borrower: Borrower
     task: LocalTask
     told: list[Output]
     as_of_ms: int
     erased: Erasure | None = None
+    refused: Refusals = Refusals()
 
 
 class _Told:
@@ -66,14 +88,28 @@ class _Told:
         self.outputs: list[Output] = []
         self.erased: Erasure | None = None
         self.as_of_ms = 0
+        self._refused = 0
+        self._newest: deque[Refused] = deque(maxlen=REFUSED_SHOWN)
+
+    @property
+    def refused(self) -> Refusals:
+        return Refusals(self._refused, tuple(self._newest))
 
     def add(self, folded: Folded) -> None:
         for output in folded.outputs:
             if output.key == self._key or output.about == self._borrower_id:
                 self.outputs.append(output)
+        for letter in folded.dead_letters:
+            record = letter.record
+            if record.key == self._key:
+                where = record.topic, record.partition, record.offset
+                self._newest.append(Refused(*where, record.timestamp, letter.reason, letter.message))
+                self._refused += 1
 
     def forget(self, erased: Erasure) -> None:
         self.outputs.clear()
+        self._newest.clear()
+        self._refused = 0
         self.erased = erased
 
 
@@ -104,7 +140,8 @@ def find(source: str | Path, borrower_id: str, at_ms: int | None, policy: str, s
         blob = task.state(borrower_id)
         if blob is None:
             raise ExplainError(_nothing(told, zone))
-        return Found(unpack(blob), task, told.outputs, told.as_of_ms if at_ms is None else at_ms, told.erased)
+        as_of_ms = told.as_of_ms if at_ms is None else at_ms
+        return Found(unpack(blob), task, told.outputs, as_of_ms, told.erased, told.refused)
 
 
 def _nothing(told: _Told, zone: ZoneInfo) -> str:
@@ -113,7 +150,12 @@ def _nothing(told: _Told, zone: ZoneInfo) -> str:
         at, by = iso_moment(told.erased.at_ms, zone), told.erased.cause
         where = place(by.topic, by.partition, by.offset)
         return f"this borrower was erased on {at} by {by.event_id} ({where}): ask for an --at before that"
-    return "no event of this borrower was accepted up to then: ask for a later --at, or look for dead letters"
+    nothing, refused = "no event of this borrower was accepted up to then", told.refused
+    if not refused.total:
+        return f"{nothing}: ask for a later --at"
+    last = refused.newest[-1]
+    where = place(last.topic, last.partition, last.offset)
+    return f"{nothing}: {refused.total} refused, the last one {where} ({last.reason}: {last.message})"
 
 
 def _check_reached(recording: Recording, at_ms: int | None, zone: ZoneInfo) -> None:

@@ -14,7 +14,7 @@ from streams.engine.score_fall import FEATURES as FALLS
 from streams.policy.loader import load
 from streams.replay.explain import explain
 from streams.replay.explained_text import money, render
-from streams.replay.found import ExplainError
+from streams.replay.found import REFUSED_SHOWN, ExplainError
 from streams.replay.manifest import RecordingError
 from streams.replay.moment import parse_moment
 from streams.replay.recording import Recording
@@ -257,7 +257,57 @@ def test_an_erasure_that_was_refused_has_erased_nothing(tmp_path: Path) -> None:
     tape.records.append(gone._replace(offset=1))
     found = shown(tape.write(tmp_path / "r.jsonl"))
     assert found["erased"] is None
+    assert [one["reason"] for one in found["refused"]["newest"]] == ["legal_hold"]
     assert [decision["type"] for decision in found["decisions"]].count("warning_raised") == 1
+
+
+# --- what was refused ---------------------------------------------------------------------------------------------
+
+
+def test_what_was_refused_is_told(tmp_path: Path) -> None:
+    tape = Tape()
+    tape.profile("2026-01-01 09:00")
+    tape.loan("2026-01-01 10:00", currency="yuan")
+    tape.loan("2026-01-01 10:00", "b2", currency="yuan")
+    tape.pays("2026-01-02 10:00", 500)
+    tape.days("2026-01-03", "2026-01-12")
+    path = tape.write(tmp_path / "r.jsonl")
+    refused = shown(path)["refused"]
+    assert refused["count"] == 2
+    assert refused["newest"][0] == {
+        "topic": "repayments", "partition": 0, "offset": 0, "at": "2026-01-01T10:00:00+08:00",
+        "reason": "invalid_value", "message": refused["newest"][0]["message"],
+    }  # fmt: skip
+    assert "currency" in refused["newest"][0]["message"]
+    assert (refused["newest"][1]["offset"], refused["newest"][1]["reason"]) == (2, "unknown_loan")
+    lines = text(path).splitlines()
+    at = lines.index("refused, so that it counts for nothing here: 2 of this borrower's events")
+    assert lines[at + 1].startswith("    repayments/0 offset 0, 2026-01-01T10:00:00+08:00: invalid_value (")
+    assert lines[at + 2].startswith("    repayments/0 offset 2, 2026-01-02T10:00:00+08:00: unknown_loan (")
+    assert shown(path, "2026-01-05")["refused"]["count"] == 1
+    with pytest.raises(ExplainError, match=r": 1 refused, the last one repayments/0 offset 1 \(invalid_value: "):
+        explain(path, "b2")
+
+
+def test_of_what_was_refused_the_newest_are_named(tmp_path: Path) -> None:
+    tape = Tape()
+    tape.profile("2026-01-01 09:00")
+    for _ in range(REFUSED_SHOWN + 5):
+        tape.raw("repayments", "2026-01-01 10:00", b"b1", b"{")
+    path = tape.write(tmp_path / "r.jsonl")
+    refused = shown(path)["refused"]
+    assert (refused["count"], len(refused["newest"]), refused["newest"][0]["offset"]) == (25, 20, 5)
+    assert "25 of this borrower's events, the newest 20 of them" in text(path)
+
+
+def test_what_was_refused_before_an_erasure_is_forgotten(tmp_path: Path) -> None:
+    tape = Tape()
+    tape.raw("repayments", "2026-01-01 08:00", b"b1", b"{")
+    tape.profile("2026-01-01 09:00")
+    tape.event("2026-01-02 09:00", "borrower_erased", reviewer="u1")
+    tape.profile("2026-01-03 09:00")
+    path = tape.write(tmp_path / "r.jsonl")
+    assert (shown(path, "2026-01-01 09:00")["refused"]["count"], shown(path)["refused"]["count"]) == (1, 0)
 
 
 # --- what cannot be explained -------------------------------------------------------------------------------------

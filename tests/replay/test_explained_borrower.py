@@ -92,6 +92,19 @@ def test_what_is_undone_is_said_to_be(tmp_path: Path) -> None:
     assert found.account == ["Your limit: 5,000.00 CNY", "Nothing is overdue."]
 
 
+def test_where_something_was_refused_nothing_is_said_to_be_all(tmp_path: Path) -> None:
+    tape = Tape()
+    tape.profile("2026-01-01 09:00")
+    tape.loan("2026-01-01 10:00", currency="yuan")
+    tape.days("2026-01-01", "2026-03-01")
+    path = tape.write(tmp_path / "r.jsonl")
+    assert told(path, "2026-03-01").account == [
+        "Your limit: 5,000.00 CNY",
+        "Some of what was sent to us about this account could not be taken in. This may not be all.",
+    ]
+    assert told(path, "2026-03-01", "zh").account[1:] == ["与该账户有关的部分信息未能录入，以上内容可能不完整。"]
+
+
 def test_who_was_erased_is_told_nothing_from_before(tmp_path: Path) -> None:
     tape = overdue()
     tape.event("2026-05-05 11:00", "borrower_erased", reviewer="u1")
