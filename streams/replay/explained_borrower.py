@@ -47,12 +47,14 @@ class ToldToBorrower(Struct, frozen=True):
 
 
 class _Account(NamedTuple):
-    """What texts need to know of the account: what is overdue, as people write it ("" where nothing is)."""
+    """What texts need to know of the account: what is overdue, as people write it ("" where nothing is), and the
+    currencies of its loans."""
 
     overdue: str
     on: str
     zone: ZoneInfo
     language: Language
+    currencies: dict[str, str]
 
 
 def tell(borrower_id: str, found: Found, language: Language) -> ToldToBorrower:
@@ -66,7 +68,8 @@ def tell(borrower_id: str, found: Found, language: Language) -> ToldToBorrower:
         if not position.ended and sum(position.overdue) > 0:
             overdue[loan.currency] = overdue.get(loan.currency, 0) + sum(position.overdue)
     words = ", ".join(money(minor, currency) for currency, minor in overdue.items())
-    account = _Account(words, iso_day(day), ZoneInfo(judge.calendar.zone), language)
+    currencies = {name: loan.currency for name, loan in borrower.facts.loans.items()}
+    account = _Account(words, iso_day(day), ZoneInfo(judge.calendar.zone), language, currencies)
     events = [json.loads(output.value) for output in found.told if output.topic != SHADOW_DECISIONS]
     policies = {event["policy"]["digest"]: judge.policy for event in events}
     for digest in policies:
@@ -126,6 +129,8 @@ def _what(event: dict[str, Any], account: _Account) -> list[str]:
     if "limit_seq" in event:
         words["from_money"] = money(event["from_minor"], event["currency"])
         words["to_money"] = money(event["to_minor"], event["currency"])
+    if kind == "waiver_proposed":
+        words["money"] = money(event["amount_minor"], account.currencies[event["loan_id"]])
     if kind == "plan_offered":
         words["plans"] = "; ".join(_plan(option, language) for option in event["options"])
     undone = [say(UNDONE, language)] if "compensates" in event and kind != "delisted" else []
