@@ -556,23 +556,23 @@ def explain(
     as_json: _Json = False,
 ) -> None:
     """Show one borrower as of a moment: loans, days past due, features, score, standing, and why it was so decided."""
+    from streams.replay.found import find
     from streams.replay.moment import parse_moment
 
     if lang is not None and audience is _Audience.LENDER:
         raise typer.BadParameter("--lang goes with --audience borrower")
     at_ms = None if at is None else parse_moment("--at", at)
-    asked = recording, borrower, at_ms, policy, _signer(blacklist_keys)
+    found = find(recording, borrower, at_ms, policy, _signer(blacklist_keys))
     if audience is _Audience.BORROWER:
         from streams.replay.explained_borrower import render as render_told
         from streams.replay.explained_borrower import tell
-        from streams.replay.found import find
 
-        _show(tell(borrower, find(*asked), (lang or _Language.EN).value), render_told, as_json)
+        _show(tell(borrower, found, (lang or _Language.EN).value), render_told, as_json)
         return
-    from streams.replay.explain import explain
+    from streams.replay.explain import explained
     from streams.replay.explained_text import render
 
-    _show(explain(*asked), render, as_json)
+    _show(explained(borrower, found), lambda shown: render(shown, found), as_json)
 
 
 @import_group.command("uci-credit")

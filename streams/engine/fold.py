@@ -131,6 +131,11 @@ class Engine:
         """The judge of a policy that was live in a task of this engine, None for any other."""
         return self._judges.get(digest)
 
+    def policy_by(self, digest: str) -> Policy | None:
+        """A policy that was live or a shadow in a task of this engine, None for any other."""
+        judge = self._judges.get(digest) or self._shadow_judges.get(digest)
+        return None if judge is None else judge.policy
+
     def policies_of(self, task: TaskState) -> Policies:
         """The judges of the policies in force in `task`: the live one and its shadows."""
         live = self.judge_of(task)

@@ -19,9 +19,9 @@ from streams.engine.features import FEATURE_INDEX, FEATURES
 from streams.engine.shadows import SHADOW_DECISIONS
 from streams.policy.model import Policy
 from streams.replay.borrower_words import ACCOUNT, NEUTRAL, PLANS, UNDONE, WAY_BACK, WHAT, Language, say
-from streams.replay.explained_text import money
 from streams.replay.found import Found
 from streams.replay.moment import iso_moment
+from streams.replay.quantities import money
 
 UNTOLD_GROUPS = ("links", "fraud", "listings")
 """Features of other people, and of what is being looked into."""

@@ -8,19 +8,20 @@ breaker, so that what comes out for this one is what a replay writes, byte for b
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from schemas.inbound import BorrowerErased
+from schemas.inbound import BorrowerErased, Inbound, ReviewDecided
 from schemas.outbound import Cause
 from schemas.partitioning import partition_of
 from schemas.topics import CONTROL, INPUTS
 from streams.engine.blacklist import Signer
 from streams.engine.calendar import DAY_MS
 from streams.engine.chunk import Folded, Output
-from streams.engine.decode import decode
+from streams.engine.decode import BadInput, decode
 from streams.engine.fold import Engine
 from streams.engine.order import Ordered
 from streams.engine.state import Borrower, unpack
@@ -70,7 +71,7 @@ def place(topic: str, partition: int, offset: int) -> str:
 
 class Found(NamedTuple):
     """A borrower as of `as_of_ms` in its task, and `told`, every output about it until then, and what was `refused`;
-    where it was `erased`, since the last time."""
+    where it was `erased`, since the last time. `reviewers` are who decided, by the event that told it."""
 
     borrower: Borrower
     task: LocalTask
@@ -78,6 +79,7 @@ class Found(NamedTuple):
     as_of_ms: int
     erased: Erasure | None = None
     refused: Refusals = Refusals()
+    reviewers: Mapping[str, str] = MappingProxyType({})
 
 
 class _Told:
@@ -88,6 +90,7 @@ class _Told:
         self.outputs: list[Output] = []
         self.erased: Erasure | None = None
         self.as_of_ms = 0
+        self.reviewers: dict[str, str] = {}
         self._refused = 0
         self._newest: deque[Refused] = deque(maxlen=REFUSED_SHOWN)
 
@@ -141,7 +144,7 @@ def find(source: str | Path, borrower_id: str, at_ms: int | None, policy: str, s
         if blob is None:
             raise ExplainError(_nothing(told, zone))
         as_of_ms = told.as_of_ms if at_ms is None else at_ms
-        return Found(unpack(blob), task, told.outputs, as_of_ms, told.erased, told.refused)
+        return Found(unpack(blob), task, told.outputs, as_of_ms, told.erased, told.refused, told.reviewers)
 
 
 def _nothing(told: _Told, zone: ZoneInfo) -> str:
@@ -178,6 +181,7 @@ def _folded(
     task, key, told = LocalTask(engine), borrower_id.encode(), _Told(borrower_id)
     for last_ms, piece in _pieces(recording, partition, None if whole else key, at_ms):
         told.as_of_ms = max(told.as_of_ms, last_ms)
+        told.reviewers |= _reviewers(piece.records, key)
         for records, erasing in _cut(piece.records, key):
             for folded in task.fold(records, piece.committed):
                 told.add(folded)
@@ -186,19 +190,30 @@ def _folded(
     return task, told
 
 
+def _reviews(records: list[Ordered], key: bytes) -> Iterator[tuple[int, Inbound]]:
+    """The events on `reviews` about a borrower, each with its place among the records."""
+    for at, (_, topic, _, record) in enumerate(records):
+        if topic == REVIEWS and record.key == key:
+            event = decode(topic, key, record.value, record.timestamp)
+            if not isinstance(event, BadInput):
+                yield at, event
+
+
+def _reviewers(records: list[Ordered], key: bytes) -> dict[str, str]:
+    return {event.event_id: event.reviewer for _, event in _reviews(records, key) if isinstance(event, ReviewDecided)}
+
+
 def _cut(records: list[Ordered], key: bytes) -> Iterator[tuple[list[Ordered], Erasure | None]]:
     """The same records, but what would erase the borrower apart: a fold tells that it erased, not after which output.
 
     What comes out does not depend on where a fold ends.
     """
     start = 0
-    for at, (order_ms, topic, offset, record) in enumerate(records):
-        if topic != REVIEWS or record.key != key:
-            continue
-        event = decode(topic, key, record.value, record.timestamp)
+    for at, event in _reviews(records, key):
         if isinstance(event, BorrowerErased):
             if start < at:
                 yield records[start:at], None
+            order_ms, topic, offset, record = records[at]
             cause = Cause(topic=topic, partition=record.partition, offset=offset, event_id=event.event_id)
             yield records[at : at + 1], Erasure(order_ms, cause)
             start = at + 1

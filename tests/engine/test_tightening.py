@@ -16,8 +16,9 @@ from streams.engine.tightening import FACTORS_MAX, MacroFactor, fitting, shift_p
 from streams.policy.loader import load
 from streams.policy.model import Band, Tightening
 from streams.replay.cycle import LocalTask
-from streams.replay.explain import explain
+from streams.replay.explain import explain, explained
 from streams.replay.explained_text import render
+from streams.replay.found import find
 from tests.engine.test_parking import ordered
 from tests.replay.tape import Tape, ms
 
@@ -100,11 +101,12 @@ def test_explain_tells_what_shifts_the_thresholds_and_until_when(tmp_path: Path)
     tape.control("2026-01-02 10:00", "macro_set", factor=0.3, indicator="gdp", value=1.5, until_ms=ms("2026-01-08"))
     tape.days("2026-01-03", "2026-01-09")
     path = tape.write(tmp_path / "r.jsonl")
-    found = explain(path, "b1", ms("2026-01-07 12:00"))
+    known = find(path, "b1", ms("2026-01-07 12:00"), "standard")
+    found = explained("b1", known)
     factor: dict[str, Any] = {"event_id": "e2", "factor": 0.3, "indicator": "gdp", "value": 1.5}
     assert json.loads(msgspec.json.encode(found.macro)) == {"shift_points": 20, "factors": [factor]}
     console = Console(record=True, width=120)
-    console.print(render(found))
+    console.print(render(found, known))
     assert "thresholds on the score shifted by +20: gdp +0.3" in console.export_text()
     assert explain(path, "b1", ms("2026-01-01 12:00")).macro is None
     assert explain(path, "b1", ms("2026-01-08 12:00")).macro is None

@@ -12,11 +12,12 @@ from rich.console import Console
 from streams.engine.features import FEATURES
 from streams.engine.score_fall import FEATURES as FALLS
 from streams.policy.loader import load
-from streams.replay.explain import explain
-from streams.replay.explained_text import money, render
-from streams.replay.found import REFUSED_SHOWN, ExplainError
+from streams.replay.explain import explain, explained
+from streams.replay.explained_text import render
+from streams.replay.found import REFUSED_SHOWN, ExplainError, find
 from streams.replay.manifest import RecordingError
 from streams.replay.moment import parse_moment
+from streams.replay.quantities import money
 from streams.replay.recording import Recording
 from streams.replay.replay import replay
 from streams.replay.simulate.writing import simulate
@@ -44,10 +45,11 @@ def shown(recording: Path, at: str | None = None, borrower: str = "b1") -> Any:
     return json.loads(msgspec.json.encode(found))
 
 
-def text(path: Path, at: str | None = None, borrower: str = "b1") -> str:
+def text(path: Path, at: str | None = None, borrower: str = "b1", policy: str = "standard") -> str:
     """The explanation as a person reads it, in lines that are not broken."""
     console = Console(record=True, width=500, file=StringIO())
-    console.print(render(explain(path, borrower, None if at is None else ms(at))))
+    found = find(path, borrower, None if at is None else ms(at), policy)
+    console.print(render(explained(borrower, found), found))
     return console.export_text()
 
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from streams.replay.backtest.figures import Figure
 from streams.replay.backtest.run import EVERYBODY, Report
-from streams.replay.explained_text import money
+from streams.replay.quantities import money
 
 _WORDS = {
     "became_late": "became so late within the horizon",
