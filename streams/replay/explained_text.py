@@ -1,5 +1,8 @@
 """An explanation for the eye of a collections officer."""
 
+import json
+
+import msgspec
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +15,8 @@ from streams.replay.explained_decisions import Telling, classed
 from streams.replay.explained_people import in_words
 from streams.replay.found import Found, place
 from streams.replay.quantities import money, quantity
+
+_DIGEST_SHOWN = len("sha256:") + 8
 
 
 def render(shown: Explained, found: Found) -> RenderableType:
@@ -113,6 +118,16 @@ def _band(lower: int | None, upper: int | None, unit: str) -> str:
 
 
 def _decisions(shown: Explained, found: Found) -> list[RenderableType]:
+    telling = Telling(shown, found)
+    parts: list[RenderableType] = [Text("Decisions", style="bold"), *telling.lines(shown.decisions)]
     if not shown.decisions:
-        return [Text("Nothing was decided.")]
-    return [Text("Decisions", style="bold"), *Telling(shown, found).lines(shown.decisions)]
+        parts = [Text("Nothing was decided.")]
+    shadows: dict[tuple[str, str], list[msgspec.Raw]] = {}
+    for raw in shown.shadow_decisions:
+        policy = json.loads(bytes(raw))["policy"]
+        shadows.setdefault((policy["id"], policy["digest"]), []).append(raw)
+    for (name, digest), decisions in shadows.items():
+        versions = sum(1 for other, _ in shadows if other == name)
+        which = name if versions == 1 else f"{name} ({digest[:_DIGEST_SHOWN]})"
+        parts += [Text(), Text(f"shadow {which} would have", style="bold"), *telling.lines(decisions)]
+    return parts

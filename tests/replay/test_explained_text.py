@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from rich.console import Console
 
-from streams.policy.loader import load
+from streams.policy.loader import body, digest, load
+from streams.policy.model import Policy
 from streams.replay.explain import explain, explained
 from streams.replay.explained_reasons import reason_in_words
 from streams.replay.explained_text import render
@@ -163,6 +165,42 @@ def test_what_a_reviewer_overturns_is_told_by_the_reviewers_reason(tmp_path: Pat
     assert not any(line.startswith("why: ") for line in undone)
     assert "(overturned_by_review: limit_frozen, proof " in undone[1]
     assert undone[1].endswith(f" by reviewer ann, {about})")
+
+
+def activate(tape: Tape, at: str, policy: Policy) -> None:
+    """Let a policy run as a shadow from a moment on."""
+    tape.control(
+        at, "policy_activated", policy_id=policy.id, digest=digest(policy), mode="shadow", body=body(policy),
+        author="ann", approver="bob",
+    )  # fmt: skip
+
+
+def test_what_a_shadow_would_have_decided_has_a_section_of_its_own(tmp_path: Path) -> None:
+    tape = Tape()
+    activate(tape, "2026-01-01 08:00", structs.replace(STANDARD, id="strict"))
+    tape.profile("2026-01-01 09:00")
+    tape.loan("2026-01-01 10:00")
+    tape.days("2026-01-01", "2026-02-16")
+    told = lines(tape, tmp_path, policy="recorded")
+    at = told.index("shadow strict would have")
+    assert decided(told[at:], "warning raised") == decided(told[:at], "warning raised")
+    assert "(arrears_started: 1 day, threshold 1 day, proof " in " ".join(decided(told[at:], "warning raised"))
+    assert not any("bucket changed" in line for line in told[at:])
+
+
+def test_two_versions_of_a_shadow_are_told_apart(tmp_path: Path) -> None:
+    first = structs.replace(STANDARD, id="strict")
+    second = structs.replace(first, reviews=structs.replace(first.reviews, decision_days=30))
+    tape = Tape()
+    activate(tape, "2026-01-01 08:00", first)
+    tape.profile("2026-01-01 09:00")
+    tape.loan("2026-01-01 10:00")
+    tape.days("2026-01-01", "2026-02-02")
+    activate(tape, "2026-02-02 08:00", second)
+    tape.days("2026-02-03", "2026-02-16")
+    told = lines(tape, tmp_path, policy="recorded")
+    headings = [line for line in told if line.startswith("shadow ")]
+    assert headings == [f"shadow strict ({digest(policy)[:15]}) would have" for policy in (first, second)]
 
 
 # --- reasons ------------------------------------------------------------------------------------------------------
