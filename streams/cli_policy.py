@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from streams.replay.policy_diff import DecisionDiff
     from streams.replay.policy_tests import Outcome
 
+_ID_MAX = 64
+"""Of an id in an event (`schemas.inbound.Id`)."""
 policy_group = typer.Typer(help="Policies: what a risk analyst decides, as one file.", no_args_is_help=True)
 
 _PolicyFile = Annotated[str, typer.Argument(help="A policy file, or a shipped policy's name.", show_default=False)]
@@ -191,28 +193,32 @@ def policy_activate(
     mode: Annotated[_Mode, typer.Option(help="Put it live, run it as a shadow beside the live one, or end a shadow.")],
     author: Annotated[str, typer.Option(help="Who wrote it.", show_default=False)],
     approver: Annotated[str, typer.Option(help="Who approved it; another person.", show_default=False)],
+    untested: Annotated[bool, typer.Option("--untested", help="Also where the policy file has no tests.")] = False,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until every task has decided on it.")] = 60.0,
     broker: Annotated[str | None, typer.Option(help="Kafka bootstrap servers, HOST:PORT[,HOST:PORT...].")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: _Json = False,
 ) -> None:
-    """Put a policy in force on every partition, in one transaction, after lint and its own tests.
+    """Put a policy in force on every partition, in one transaction, after lint and its own tests; wait for the outcome.
 
     It acts from its place in the log on: on each borrower at its next event or wake-up. A shadow decides on
-    `shadow-decisions` alone. A policy whose facts section is not that of the live one is refused by every task (a dead
-    letter `invalid_policy`).
+    `shadow-decisions` alone. Every task decides whether it takes it: one with another facts section than the live one,
+    say, is refused (a dead letter `invalid_policy`). The exit code is 1 if it is refused, or not in force yet.
     """
     from streams.config import load_settings
+    from streams.engine.activation import same_person
     from streams.policy.lint import lint
     from streams.policy.loader import PolicyError, digest, load
     from streams.replay.policy_tests import run_tests
-    from streams.worker.activation import Activation, write_activation
+    from streams.worker.activation import Activation, activate
 
+    author, approver = _person("--author", author), _person("--approver", approver)
     settings = load_settings(broker=broker)
     loaded, remarks = lint(policy)
     if loaded is None:
         raise PolicyError(tuple(remark.text for remark in remarks))
     in_settings = load(settings.policy)
-    if author == approver and in_settings.approval.two_persons:
+    if same_person(author, approver) and in_settings.approval.two_persons:
         raise typer.BadParameter("--author and --approver are the same person; have another person approve")
     outcomes = run_tests(loaded)
     failed = [outcome.name for outcome in outcomes if not outcome.passed]
@@ -220,6 +226,8 @@ def policy_activate(
         raise PolicyError(
             (f"{policy}: {len(failed)} of its tests fail ({failed[0]}): see duewatch policy test {policy}",)
         )
+    if not outcomes and mode is not _Mode.retired and not untested:
+        raise PolicyError((f"{policy}: has no tests: write some under `tests:`, or give --untested",))
     if not as_json:
         _tell(remarks)
     known = digest(loaded.policy)
@@ -229,11 +237,20 @@ def policy_activate(
         if not _confirmed(f"{told}; {people}. Go on?"):
             print("duewatch: not activated", file=sys.stderr)
             raise typer.Exit(1)
-    written = asyncio.run(write_activation(settings, Activation(loaded.policy, mode.value, author, approver)))
+    activated = asyncio.run(activate(settings, Activation(loaded.policy, mode.value, author, approver), wait))
     if as_json:
-        _print_json(written)
+        _print_json(activated)
     else:
-        print(f"{loaded.policy.id} is {mode.value}: written to {written.partitions} partitions as {written.event_id}")
+        print(*activated.lines, sep="\n")
+    raise typer.Exit(0 if activated.done else 1)
+
+
+def _person(flag: str, given: str) -> str:
+    """An id as events carry them, without blanks around it."""
+    name = given.strip()
+    if not 1 <= len(name) <= _ID_MAX:
+        raise typer.BadParameter(f"{flag}: give an id of 1 to {_ID_MAX} characters")
+    return name
 
 
 def _confirmed(question: str) -> bool:

@@ -9,7 +9,8 @@ import pytest
 
 from streams.policy.loader import SHIPPED
 from streams.worker import activation
-from tests.replay.test_policy_tests import Sent, overdue
+from streams.worker.activation import Activated, Activation
+from tests.replay.test_policy_tests import overdue
 from tests.test_cli import run
 
 __all__ = ["run"]
@@ -79,32 +80,77 @@ def test_diff(run: Any, mine: Path, tmp_path: Path) -> None:
 PEOPLE = ("--author", "ann", "--approver", "bob")
 
 
-def test_activate(run: Any, mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent = Sent()
-    monkeypatch.setattr(activation, "Transactions", sent)
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Activation]:
+    """What was to be activated; every task takes what bears the id standard, the others refuse it."""
+    seen: list[Activation] = []
+
+    async def activate(_: object, activation: Activation, wait_s: float) -> Activated:
+        assert wait_s == 60
+        seen.append(activation)
+        known = (f"policy-{activation.mode}-1", activation.policy.id, "sha256:1", activation.mode)
+        if activation.policy.id == "standard":
+            return Activated(*known, in_force=[0, 1, 2])
+        return Activated(*known, in_force=[0], refused={1: "invalid_policy: no"}, waiting=[2])
+
+    monkeypatch.setattr(activation, "activate", activate)
+    return seen
+
+
+def test_activate(run: Any, mine: Path, asked: list[Activation]) -> None:
     code, out, _ = run("policy", "activate", "standard", "--mode", "live", *PEOPLE, "--yes", "--json")
-    assert (code, json.loads(out)["partitions"]) == (0, 3)
-    sent.messages.clear()
+    assert (code, json.loads(out)["in_force"]) == (0, [0, 1, 2])
+    asked.clear()
     code, _, err = run("policy", "activate", mine, "--mode", "shadow", *PEOPLE, "--yes")
     assert code == 1
     assert "1 of its tests fail (nobody pays" in err
-    assert sent.messages == []
+    assert asked == []
 
 
-def test_activate_asks_and_wants_two_people(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent = Sent()
-    monkeypatch.setattr(activation, "Transactions", sent)
+def test_activate_says_that_a_policy_is_not_in_force(run: Any, mine: Path, asked: list[Activation]) -> None:
+    code, out, _ = run("policy", "activate", mine, "--mode", "retired", *PEOPLE, "--yes")
+    assert code == 1
+    assert out.splitlines()[:3] == [
+        "mine: written to 3 partitions as policy-retired-1",
+        "mine is retired in 1 of 3 tasks",
+        "refused by 1 of 3 tasks: invalid_policy: no",
+    ]
+
+
+def test_activate_wants_tests(run: Any, tmp_path: Path, asked: list[Activation]) -> None:
+    file = tmp_path / "bare.yaml"
+    file.write_text(STANDARD[: STANDARD.index("tests:")])
+    code, _, err = run("policy", "activate", file, "--mode", "live", *PEOPLE, "--yes")
+    assert (code, asked) == (1, [])
+    assert "has no tests: write some under `tests:`, or give --untested" in err
+    assert run("policy", "activate", file, "--mode", "live", *PEOPLE, "--yes", "--untested")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("author", "approver", "told"),
+    [
+        ("ann", "ann", "the same person"),
+        ("Ann", "ann ", "the same person"),
+        ("", "bob", "--author: give an id of 1 to 64 characters"),
+        ("ann", " ", "--approver: give an id of 1 to 64 characters"),
+        ("ann", "b" * 65, "--approver: give an id"),
+    ],
+)
+def test_activate_wants_two_people(author: str, approver: str, told: str, run: Any, asked: list[Activation]) -> None:
+    people = ("--author", author, "--approver", approver)
+    code, _, err = run("policy", "activate", "standard", "--mode", "live", *people, "--yes")
+    assert (code, asked) == (2, [])
+    assert told in err
+
+
+def test_activate_asks(run: Any, monkeypatch: pytest.MonkeyPatch, asked: list[Activation]) -> None:
     for answer in ("n\n", ""):
         monkeypatch.setattr("sys.stdin", io.StringIO(answer))
         code, _, err = run("policy", "activate", "standard", "--mode", "live", *PEOPLE)
         assert code == 1
         assert err.endswith("duewatch: not activated\n")
-    code, _, err = run(
-        "policy", "activate", "standard", "--mode", "live", "--author", "ann", "--approver", "ann", "--yes"
-    )
-    assert (code, "the same person" in err) == (2, True)
-    assert sent.messages == []
+    assert asked == []
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     code, out, _ = run("policy", "activate", "standard", "--mode", "live", *PEOPLE)
     assert code == 0
-    assert "standard is live: written to 3 partitions as policy-live-" in out
+    assert "standard is live in 3 of 3 tasks" in out

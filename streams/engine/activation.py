@@ -27,7 +27,9 @@ def activate(event: PolicyActivated, task: TaskState, live: Policy, live_digest:
         return str(error)
     if loader.digest(policy) != event.digest or policy.id != event.policy_id:
         return "digest or policy_id does not belong to the body; activate what was reviewed"
-    if event.author == event.approver and live.approval.two_persons:
+    if not event.author.strip() or not event.approver.strip():
+        return "author or approver is blank; name who wrote it and who approved it"
+    if same_person(event.author, event.approver) and live.approval.two_persons:
         return "author and approver are the same person; have another person approve"
     if event.mode == "retired":
         return _retire(event, task, live_digest)
@@ -42,6 +44,11 @@ def activate(event: PolicyActivated, task: TaskState, live: Policy, live_digest:
     elif task.live is None:
         task.live = _numbered(event, task, None)
     return None
+
+
+def same_person(author: str, approver: str) -> bool:
+    """Whether two ids are one person's: case and blanks around them make no second person."""
+    return author.strip().casefold() == approver.strip().casefold()
 
 
 def facts_refusal(policy: Policy, live: Policy) -> str:

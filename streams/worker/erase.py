@@ -20,7 +20,7 @@ from streams.store.contract import Fenced, Stale
 from streams.store.redis_store import RedisStore, open_redis
 from streams.worker.commitlog import Committed
 from streams.worker.takeover import CommitLog
-from streams.worker.tasklogs import TaskError, open_log_consumer
+from streams.worker.tasklogs import TaskError, open_log_consumer, taken
 from streams.worker.topics import BrokerError, open_admin
 
 REVIEWS = "reviews"
@@ -86,7 +86,7 @@ async def erase(settings: Settings, borrower_id: str, reviewer: str, wait_s: flo
         _, begin = await commits.reach()
         offset = await _send(settings, task, key, msgspec.json.encode(request))
         erased = Erased(task, request.event_id, offset)
-        committed = await _taken(commits, begin, offset, until_s)
+        committed = await taken(commits, REVIEWS, begin, offset, until_s)
     if committed is None:
         return erased
     erased.commit = committed.last
@@ -122,18 +122,6 @@ async def _send(settings: Settings, partition: int, key: bytes, value: bytes) ->
         raise BrokerError(f"{settings.broker}: {type(error).__name__}: the request was not sent") from error
     finally:
         await producer.stop()
-
-
-async def _taken(commits: CommitLog, begin: int, offset: int, until_s: float) -> Committed | None:
-    """The first commit that is past an offset of `reviews`."""
-    while time.monotonic() < until_s:
-        _, end = await commits.reach()
-        async for committed in commits.records(begin, end):
-            if committed.record.positions.get(REVIEWS, (0, 0))[0] > offset:
-                return committed
-            begin = committed.last + 1
-        await asyncio.sleep(_LOOK_EVERY_S)
-    return None
 
 
 async def _stored(store: RedisStore, commit: Committed, borrower_id: str) -> bool | None:

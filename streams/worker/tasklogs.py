@@ -1,5 +1,8 @@
-"""What commands that read the tasks' logs have in common: which tasks there are, and a consumer for their logs."""
+"""What commands that read the tasks' logs have in common: which tasks there are, a consumer for their logs, and waiting
+for a task to come to a record."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -8,9 +11,12 @@ from aiokafka.errors import KafkaError
 
 from schemas.topics import COMMITS
 from streams.config import Settings, kafka_options
+from streams.worker.commitlog import Committed
+from streams.worker.takeover import CommitLog
 from streams.worker.topics import BrokerError, open_admin
 
 _FETCH_BYTES = 8 * 1024 * 1024
+_LOOK_EVERY_S = 0.2
 
 
 class TaskError(Exception):
@@ -57,3 +63,17 @@ async def open_log_consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsume
         raise BrokerError(f"{settings.broker}: {type(error).__name__}: check that the broker is up") from error
     finally:
         await consumer.stop()
+
+
+async def taken(commits: CommitLog, topic: str, begin: int, offset: int, until_s: float) -> Committed | None:
+    """The first commit, from the offset `begin` of the log on, that is past an offset of an input topic; None where
+    there is none by `until_s` (of the monotonic clock). Looks at least once."""
+    while True:
+        _, end = await commits.reach()
+        async for committed in commits.records(begin, end):
+            if committed.record.positions.get(topic, (0, 0))[0] > offset:
+                return committed
+            begin = committed.last + 1
+        if time.monotonic() >= until_s:
+            return None
+        await asyncio.sleep(_LOOK_EVERY_S)

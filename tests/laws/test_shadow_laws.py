@@ -246,8 +246,14 @@ REFUSED = [
     for mode in ("live", "shadow")
 ] + [
     (
-        [activation(policy("p"), "shadow", approver="ann")],
+        [activation(policy("p"), "shadow", approver=approver)],
         "author and approver are the same person; have another person approve",
+    )
+    for approver in ("ann", "Ann", " ann ")
+] + [
+    (
+        [activation(policy("p"), "shadow", approver=" ")],
+        "author or approver is blank; name who wrote it and who approved it",
     ),
     (
         [activation(policy("p"), "shadow", digest="sha256:0")],

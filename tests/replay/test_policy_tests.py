@@ -121,10 +121,11 @@ class Sent:
         assert topic == CONTROL
         return 3
 
-    async def commit(self, messages: Sequence[Message]) -> None:
+    async def commit(self, messages: Sequence[Message], last: Sequence[Message]) -> list[int]:
         if self._fails:
             raise Ambiguous("no answer")
-        self.messages = list(messages)
+        self.messages = [*messages, *last]
+        return [7] * len(last)
 
     async def close(self) -> None:
         self.closed = True
@@ -135,7 +136,12 @@ async def test_an_activation_is_one_transaction_over_all_partitions(monkeypatch:
     monkeypatch.setattr(activation, "Transactions", sent)
     mine = read(STANDARD.replace("id: standard", "id: mine"), "mine").policy
     written = await write_activation(load_settings(), Activation(mine, "shadow", "ann", "bob"))
-    assert (written.partitions, written.policy_id, written.digest, written.mode) == (3, "mine", digest(mine), "shadow")
+    assert (written.offsets, written.policy_id, written.digest, written.mode) == (
+        [7, 7, 7],
+        "mine",
+        digest(mine),
+        "shadow",
+    )
     assert [(message.topic, message.partition, message.key) for message in sent.messages] == [
         (CONTROL, partition, None) for partition in range(3)
     ]
