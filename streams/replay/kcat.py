@@ -23,7 +23,7 @@ import pyarrow as pa
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from streams.engine.order import LogRecord
-from streams.replay.manifest import RecordingError
+from streams.replay.manifest import LAST_MS, RecordingError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
@@ -32,7 +32,7 @@ class _Line(Struct):
     topic: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
     partition: Annotated[int, Meta(ge=0, lt=2**31)]
     offset: Annotated[int, Meta(ge=0, le=2**63 - 1)]
-    ts: Annotated[int, Meta(ge=-1, le=2**63 - 1)]
+    ts: Annotated[int, Meta(ge=-1, lt=LAST_MS)]
     key: str | None = None
     payload: str | UnsetType | None = UNSET
     headers: list[str | None] | None = None

@@ -9,6 +9,8 @@ from msgspec import Struct
 
 NAME = "manifest.json"
 FORMAT = "duewatch-recording/1"
+LAST_MS = 221_845_392_000_000
+"""Record timestamps end before the year 9000, so that days after them, in any zone, still have a date."""
 
 
 class RecordingError(Exception):
@@ -71,7 +73,7 @@ def read(folder: Path) -> Manifest:
     """The manifest of a recording's folder, checked against the sizes of the files beside it.
 
     Raises:
-        RecordingError: there is none, it cannot be read, or a file is missing or of another size.
+        RecordingError: there is none, it cannot be read, or a file is missing, of another size or of no time.
     """
     path = folder / NAME
     try:
@@ -88,6 +90,10 @@ def read(folder: Path) -> Manifest:
         )
     for entry in manifest.files:
         _check_size(folder, entry)
+        if entry.last_ms >= LAST_MS:
+            raise RecordingError(
+                f"{folder / entry.name}: has a timestamp of {entry.last_ms} ms, beyond the year 8999: record without it"
+            )
     return manifest
 
 
@@ -113,16 +119,19 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def verify(folder: Path, manifest: Manifest) -> None:
-    """Compare every file with its checksum.
+def verify(folder: Path, entry: FileEntry) -> None:
+    """Compare a file with its checksum.
 
     Raises:
-        RecordingError: the first file that differs, with the checksum expected and the one found.
+        RecordingError: it differs, with the checksum expected and the one found, or it cannot be read.
     """
-    for entry in manifest.files:
-        found = sha256_of(folder / entry.name)
-        if found != entry.sha256:
-            raise RecordingError(
-                f"{folder / entry.name}: SHA-256 is {found}, the manifest expects {entry.sha256}: "
-                "the file was changed; copy it again from where it was made"
-            )
+    path = folder / entry.name
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise RecordingError(f"{path}: {error.strerror or error}: copy it again from where it was made") from None
+    if found != entry.sha256:
+        raise RecordingError(
+            f"{path}: damaged or changed: SHA-256 is {found}, the manifest expects {entry.sha256}: "
+            "copy it again from where it was made"
+        )

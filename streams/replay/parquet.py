@@ -157,7 +157,7 @@ def read_batches(path: Path, topic: str, partition: int) -> Iterator[list[LogRec
     """The records of one file, in batches of at most `BATCH_RECORDS`.
 
     Raises:
-        RecordingError: not a Parquet file, or other columns than a recording's.
+        RecordingError: not a Parquet file, a damaged one, or other columns than a recording's.
     """
     try:
         file = pq.ParquetFile(path, memory_map=True)
@@ -166,9 +166,10 @@ def read_batches(path: Path, topic: str, partition: int) -> Iterator[list[LogRec
             raise RecordingError(f"{path}: no column {missing[0]}: not a file of a recording")
         for batch in file.iter_batches(BATCH_RECORDS, columns=SCHEMA.names[2:], use_threads=False):
             yield _records(batch, topic, partition)
-    except pa.ArrowException as error:
-        first_line = str(error).splitlines()[0]
-        raise RecordingError(f"{path}: {first_line}; copy the file again from where it was made") from None
+    except (OSError, pa.ArrowException) as error:
+        # A page that cannot be decompressed is an OSError to Arrow.
+        first_line = str(error).partition("\n")[0]
+        raise RecordingError(f"{path}: damaged ({first_line}): copy it again from where it was made") from None
 
 
 def _records(batch: Any, topic: str, partition: int) -> list[LogRecord]:

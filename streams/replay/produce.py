@@ -124,7 +124,7 @@ async def produce(
         speed: how many times faster than recorded, by the records' timestamps; not together with `rate`.
 
     Raises:
-        RecordingError: a topic is missing or has fewer partitions than the recording.
+        RecordingError: a topic is missing or has fewer partitions than the recording, or a file is damaged.
         streams.worker.topics.BrokerError: the broker does not answer, or refuses a record.
         ValueError: `rate` and `speed` together, or one that is not positive.
     """
@@ -133,6 +133,9 @@ async def produce(
     wanted = [topic for topic in recording.topics() if topic in set(topics)]
     least = {topic: max(recording.partitions(topic), default=0) + 1 for topic in wanted}
     await check_partitions(settings, least)
+    # What has been sent cannot be taken back.
+    with progress("checking", sum(entry.size_bytes for entry in recording.manifest.files)) as advance:
+        recording.verify(advance)
     sink = TopicSink(settings)
     await sink.start()
     try:

@@ -7,7 +7,7 @@ A recording is a folder of Parquet files with a `manifest.json`, or one file of 
 import heapq
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -34,10 +34,12 @@ class Recording:
         self.manifest = held
         self._runs = runs
         self._spool = spool
+        self._unverified = {path / entry.name: entry for entry in held.files}
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """Open a folder or a `.jsonl[.gz|.zst]` file.
+        """Open a folder or a `.jsonl[.gz|.zst]` file. A folder's files are compared with their checksums as each is
+        first read, which is nothing beside what is done with them.
 
         Raises:
             RecordingError: there is nothing there, it is neither of the two, or it cannot be read.
@@ -83,10 +85,16 @@ class Recording:
         return max(counts.values()) if counts else None
 
     def batches(self, topic: str, partition: int) -> Iterator[list[LogRecord]]:
-        """The records of one partition in offset order, a few thousand at a time; nothing where there are none."""
+        """The records of one partition in offset order, a few thousand at a time; nothing where there are none.
+
+        Raises:
+            RecordingError: a file is damaged, or is not the one that was recorded.
+        """
         runs = self._runs.get((topic, partition), [])
         if len(runs) == 1 or self._spool is None:
             for run in runs:
+                if isinstance(run, Path):
+                    self._verify(run)
                 yield from _run_batches(run, topic, partition)
             return
         yield from self._merged(runs, topic, partition)
@@ -110,14 +118,25 @@ class Recording:
         """The records of one partition in offset order."""
         return _flat(self.batches(topic, partition))
 
-    def verify(self) -> None:
-        """Compare every file with the checksum in the manifest (JSON Lines carry none).
+    def verify(self, advance: Callable[[int], None] = lambda _: None) -> None:
+        """Compare every file with the checksum in the manifest (JSON Lines carry none), before anything is read.
+
+        Args:
+            advance: called with the bytes of each file.
 
         Raises:
             RecordingError: the first file that differs.
         """
-        if self.path.is_dir():
-            manifest.verify(self.path, self.manifest)
+        for path, entry in list(self._unverified.items()):
+            self._verify(path)
+            advance(entry.size_bytes)
+
+    def _verify(self, path: Path) -> None:
+        """Once for each file, however often it is read."""
+        entry = self._unverified.get(path)
+        if entry is not None:
+            manifest.verify(self.path, entry)
+            del self._unverified[path]
 
     def close(self) -> None:
         """Remove what was spooled."""

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from streams.engine.order import LogRecord
-from streams.replay import parquet, spool
+from streams.replay import manifest, parquet, spool
+from streams.replay.parquet import read_batches
 from streams.replay.recording import Recording, RecordingError, RecordingWriter
 
 FORMATS = ["recording", "recording.jsonl", "recording.jsonl.gz", "recording.jsonl.zst"]
@@ -130,6 +131,7 @@ GOOD = {"topic": "t", "partition": 0, "offset": 0, "ts": 5, "key": "k", "payload
         ({**GOOD, "payload": {"type": "tick"}}, "Expected `str | null`, got `object` - at `$.payload`"),
         ({**GOOD, "offset": -1}, "$.offset"),
         ({**GOOD, "ts": "5"}, "$.ts"),
+        ({**GOOD, "ts": 9_000_000_000_000_000_000}, "$.ts"),
         ({**GOOD, "topic": "../t"}, "$.topic"),
         ({**GOOD, "headers": ["a"]}, "odd"),
         ({**GOOD, "payload_base64": "*"}, "base64"),
@@ -181,8 +183,13 @@ def test_a_changed_file_is_found(tmp_path: Path) -> None:
     file = next(folder.glob("control-*.parquet"))
     whole = file.read_bytes()
     file.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
-    with pytest.raises(RecordingError, match=r"control-.*SHA-256 is .* expects .*copy it again"):
+    changed = r"control-.*SHA-256 is .* expects .*copy it again"
+    with pytest.raises(RecordingError, match=changed):
         Recording.open(folder).verify()
+    with Recording.open(folder) as recording:
+        assert len(list(recording.records("repayments", 0))) == 4
+        with pytest.raises(RecordingError, match=changed):
+            list(recording.records("control", 0))
     file.write_bytes(whole[:-1])
     with pytest.raises(RecordingError, match="the manifest says"):
         Recording.open(folder)
@@ -195,8 +202,41 @@ def test_a_file_that_is_no_parquet_is_an_error(tmp_path: Path) -> None:
     folder = written(tmp_path / "r")
     file = next(folder.glob("control-*.parquet"))
     file.write_bytes(b"x" * file.stat().st_size)
-    with pytest.raises(RecordingError, match=rf"{file}: [^\n]*copy the file again"):
-        list(Recording.open(folder).records("control", 0))
+    with pytest.raises(RecordingError, match=rf"{file}: damaged [^\n]*copy it again"):
+        list(read_batches(file, "control", 0))
+
+
+def test_a_page_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    records = [LogRecord("t", 0, at, at, b"k", b"%064d" % at) for at in range(2_000)]
+    folder = written(tmp_path / "r", records)
+    (file,) = folder.glob("*.parquet")
+    whole = bytearray(file.read_bytes())
+    whole[len(whole) // 2 : len(whole) // 2 + 300] = bytes(300)
+    file.write_bytes(whole)
+    with pytest.raises(RecordingError, match=rf"{file}: damaged [^\n]*copy it again"):
+        list(read_batches(file, "t", 0))
+
+
+def test_a_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[Path] = []
+    sha256_of = manifest.sha256_of
+
+    def counted(path: Path) -> str:
+        hashed.append(path)
+        return sha256_of(path)
+
+    folder = written(tmp_path / "r")
+    monkeypatch.setattr(manifest, "sha256_of", counted)
+    with Recording.open(folder) as recording:
+        content(recording)
+        content(recording)
+        recording.verify()
+    assert sorted(hashed) == sorted(folder.glob("*.parquet"))
+
+
+def test_a_time_that_no_date_can_be_given_for_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match=r"t-.*has a timestamp of 9000000000000000000 ms"):
+        Recording.open(written(tmp_path / "r", [LogRecord("t", 0, 0, 9 * 10**18, b"k", b"{}")]))
 
 
 def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path) -> None:
