@@ -5,6 +5,7 @@ An error is one line on stderr and an exit code: 1 for what could not be done, 2
 """
 
 import asyncio
+import io
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -75,13 +76,22 @@ _Rate = Annotated[float | None, typer.Option(help="Events a second.  [default: a
 
 def main() -> NoReturn:
     """The program `duewatch`."""
+    _set_up_output()
     try:
         code = app(standalone_mode=False)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; Python would complain once more when it closes it.
+        # Closed by who started us, it is None.
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):
+        # Whoever read our output has seen enough; Typer and rich make an exit of that. Python would complain once more
+        # when it closes the output.
         sys.stdout = None
         code = 0
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        code = _fail(f"{where}{error.strerror or error}")
+        # What could not be written would be tried again at the end.
+        sys.stdout = None
     except typer.TyperException as error:
         message = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
         # A group without a command has shown its help instead.
@@ -93,6 +103,13 @@ def main() -> NoReturn:
     if code == _INTERRUPTED:
         _fail("interrupted")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _set_up_output() -> None:
+    """A terminal that cannot show a character shows another in its place; JSON for programs is UTF-8 everywhere."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        encoding = "utf-8" if "--json" in sys.argv else None
+        sys.stdout.reconfigure(encoding=encoding, errors="replace")
 
 
 def _fail(message: str, code: int = 1) -> int:

@@ -1,6 +1,8 @@
 """The command line: one line for an error, exit codes, JSON for programs."""
 
+import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from streams import cli
+from streams import cli, program
 from streams.policy.loader import SHIPPED
 from streams.replay.cycle import LocalTask
 from tests.replay.tape import Tape
@@ -91,6 +93,23 @@ def test_version(run: Any) -> None:
         (["audit", "--from", "monday"], 1, "--from monday"),
         (["policy", "lint", "none.yaml"], 1, "none.yaml"),
         (["import", "uci-credit", "none.csv", "--out", "o"], 1, "none.csv"),
+        (["policy", "lint", ""], 1, "duewatch: no policy is named"),
+        (["policy", "schema", "--out", "."], 1, "duewatch: .: Is a directory"),
+        (["schemas", "machines", "--out", "none/file"], 1, "duewatch: none/file: No such file or directory"),
+        (["simulate", "--out", f"{__file__}/o", "--events", "1"], 1, f"duewatch: {__file__}/o: Not a directory"),
+        (["replay", "r", "--out", f"{__file__}/o"], 1, "r: no such recording"),
+        (["backtest", "nowhere", "--out", f"{__file__}/o"], 1, "/o: cannot be made (File exists): give --out"),
+        (["backtest", "nowhere", "--out", "/proc/o"], 1, "/proc/o: cannot be made (No such file or directory)"),
+        (
+            ["scorecard", "fit", "nowhere", "--out", "/proc/o", "--at", "2026-03-01T00:00:00Z"],
+            1,
+            "/proc/o: cannot be made",
+        ),
+        (
+            ["scorecard", "fit", "nowhere", "--out", "o", "--at", "9999-12-31T23:59:59-14:00"],
+            1,
+            "--at 9999-12-31T23:59:59-14:00: is not between 1970 and the year 8999",
+        ),
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(
@@ -249,6 +268,50 @@ def test_no_broker_is_one_line(run: Any) -> None:
     assert code == 1
     assert "127.0.0.1:1" in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_terminal_shows_what_it_can(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(SHIPPED["standard"].read_text().replace("keep_bp: 7000", "keep_bp: 5000"))
+    for arguments, shown in (
+        ((), "limits ? steps"),
+        (("--json",), "limits › steps"),
+    ):
+        latin = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+        monkeypatch.setattr(sys, "stdout", latin)
+        code, _, err = run("policy", "diff", "standard", mine, *arguments)
+        assert (code, err) == (0, "")
+        assert shown in latin.buffer.getvalue().decode("utf-8" if arguments else "latin-1")
+    monkeypatch.setattr(sys, "stdout", None)
+    assert run("schemas", "check")[0] == 0
+
+
+def test_output_that_nobody_takes() -> None:
+    """A full disk is an error in one line; a reader that has seen enough is none, for texts by Typer and rich too."""
+    program = [sys.executable, "-m", "streams.cli"]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [*program, "policy", "schema"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert (ended.returncode, ended.stderr) == (1, "duewatch: No space left on device\n")
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run([*program, "replay", "--help"], stdout=write, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_ctrl_c_while_the_program_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted:
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "streams.cli", Interrupted())
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "duewatch: interrupted\n")
 
 
 def test_a_command_imports_what_it_needs_alone() -> None:

@@ -56,6 +56,8 @@ def load(name_or_path: str) -> Policy:
 
 def load_file(name_or_path: str) -> Loaded:
     """As `load`, with the tests and the lines of the file."""
+    if not name_or_path:
+        raise PolicyError((f"no policy is named; give the path of a policy file, or: {', '.join(SHIPPED)}",))
     file = SHIPPED.get(name_or_path) or File(name_or_path)
     try:
         raw = file.read_bytes()

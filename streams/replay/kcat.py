@@ -83,7 +83,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, LogRecord]]:
             f"{path}:{line_no}: {error}: a line is one object with topic, partition, offset, ts, key and payload"
         ) from None
     except (OSError, EOFError, zlib.error) as error:
-        raise RecordingError(f"{path}: {error}: not readable as {path.suffix} after line {line_no}") from None
+        told = getattr(error, "strerror", None) or error
+        raise RecordingError(f"{path}: {told}: not readable as {path.suffix} after line {line_no}") from None
 
 
 def _split(file: BinaryIO) -> Iterator[bytes]:

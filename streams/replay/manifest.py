@@ -65,8 +65,12 @@ def summed_up(files: list[FileEntry], partitions: dict[str, int] | None, source:
 def write(folder: Path, manifest: Manifest) -> None:
     """Put the manifest into `folder` at once and whole: a folder without one was not finished."""
     unfinished = folder / f".{NAME}.part"
-    unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-    os.replace(unfinished, folder / NAME)
+    try:
+        unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+        os.replace(unfinished, folder / NAME)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def read(folder: Path) -> Manifest:

@@ -155,17 +155,41 @@ def output_folder(out: Path) -> Iterator[Path]:
     """A folder to write to that takes the place of `out` when the block ends, and is removed when it fails.
 
     Raises:
-        RecordingError: something is at `out` that is not the output of a replay.
+        RecordingError: something is at `out` that is not the output of a replay, or nothing can be.
     """
     _refuse_foreign(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    with _unfinished(out) as folder:
+        yield folder
+        _put_in_place(folder, out)
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """As `output_folder`, where nothing is at `out` yet: that it can be made shows before anything is computed.
+
+    Raises:
+        RecordingError: something is at `out`, or nothing can be.
+    """
+    if out.exists() or out.is_symlink():
+        raise RecordingError(f"{out}: is there already: give the path of a folder to be made")
+    with _unfinished(out) as folder:
+        yield folder
+        os.replace(folder, out)
+
+
+@contextmanager
+def _unfinished(out: Path) -> Iterator[Path]:
+    """A folder beside `out`, which is removed when the block fails."""
     try:
-        yield unfinished
-        unfinished.chmod(0o777 & ~_umask())
-        _put_in_place(unfinished, out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    except OSError as error:
+        raise RecordingError(f"{out}: cannot be made ({error.strerror}): give --out another place") from None
+    try:
+        folder.chmod(0o777 & ~_umask())
+        yield folder
     except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
 
 

@@ -1,6 +1,7 @@
 """Recordings as Parquet: one zstd file for each topic, partition and range of offsets."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,9 @@ class PartitionFiles:
     def discard(self) -> None:
         """Close without writing what waits and remove every file."""
         if self._writer is not None:
-            self._writer.close()
+            # On a full disk closing fails too.
+            with suppress(OSError, pa.ArrowException):
+                self._writer.close()
             self._writer = None
             self._path.unlink(missing_ok=True)
         for entry in self.entries:

@@ -8,6 +8,7 @@ import heapq
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -250,7 +251,9 @@ class RecordingWriter:
     def discard(self) -> None:
         """Remove what was written."""
         if self._lines is not None:
-            self._lines.close()
+            # On a full disk closing fails too.
+            with suppress(OSError):
+                self._lines.close()
             self._unfinished.unlink(missing_ok=True)
             return
         for files in self._parts.values():
@@ -264,10 +267,14 @@ class RecordingWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.close()
-        else:
+        if kind is not None:
             self.discard()
+            return
+        try:
+            self.close()
+        except BaseException:
+            self.discard()
+            raise
 
 
 def _run_batches(run: Run, topic: str, partition: int) -> Iterator[list[LogRecord]]:

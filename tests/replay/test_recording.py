@@ -283,3 +283,14 @@ def test_a_gzip_file_can_be_made_by_hand(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl.gz"
     path.write_bytes(gzip.compress(json.dumps(GOOD).encode()))
     assert content(Recording.open(path)) == [LogRecord("t", 0, 0, 5, b"k", b"{}")]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_full_disk_leaves_nothing(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        written(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ from streams.replay.backtest.outcomes import OUTCOMES, Histories
 from streams.replay.backtest.scores import put_scores
 from streams.replay.backtest.watch import Watched, watch
 from streams.replay.manifest import RecordingError
-from streams.replay.outputs import PolicyUsed
+from streams.replay.outputs import PolicyUsed, new_folder
 from streams.replay.progress import progress
 from streams.replay.recording import Recording
 from streams.replay.replay import RECORDED, Rules, rules_of
@@ -59,22 +59,21 @@ def backtest(
 
     Raises:
         PolicyError: there is no such policy, or it is refused.
-        RecordingError, CommitLogError: the recording cannot be used or is too short for these dates, or `out` exists.
+        RecordingError, CommitLogError: the recording cannot be used or is too short for these dates, or `out` exists or
+            cannot be made.
     """
-    if out.exists():
-        raise RecordingError(f"{out}: is there already: give the path of a folder to be made")
     chosen = _named([rules_of(name) for name in (policy, against) if name is not None])
     facts = next(iter(chosen.values())).policy.facts
     calendar = Calendar(facts.calendar.zone)
-    with Recording.open(source) as recording:
+    with new_folder(out) as folder, Recording.open(source) as recording:
         observed, period = period_of(recording, calendar, observe_on, horizon_days)
         histories = Histories(facts, period.ends_day)
         watched = _watch(recording, chosen, calendar, observed, histories)
-    if not any(name in histories.of for one in watched.values() for at_date in one.scores for name in at_date):
-        days = ", ".join(map(iso_day, observed))
-        raise RecordingError(f"{source}: nobody had an open loan on {days}: give another --observe-on")
-    report = _report(source, chosen, watched, histories, observed, period)
-    _write(out, report)
+        if not any(name in histories.of for one in watched.values() for at_date in one.scores for name in at_date):
+            days = ", ".join(map(iso_day, observed))
+            raise RecordingError(f"{source}: nobody had an open loan on {days}: give another --observe-on")
+        report = _report(source, chosen, watched, histories, observed, period)
+        _write(folder, report)
     return report
 
 
@@ -147,12 +146,11 @@ def _figures(watched: dict[str, Watched], histories: Histories, observed: list[i
     return figures
 
 
-def _write(out: Path, report: Report) -> None:
-    out.mkdir(parents=True)
-    (out / REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+def _write(folder: Path, report: Report) -> None:
+    (folder / REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     names = Figure.__struct_fields__
     lines = io.StringIO()
     table = csv.writer(lines, lineterminator="\n")
     table.writerow(names)
     table.writerows([getattr(figure, name) for name in names] for figure in report.figures)
-    (out / FIGURES).write_text(lines.getvalue(), encoding="utf-8")
+    (folder / FIGURES).write_text(lines.getvalue(), encoding="utf-8")

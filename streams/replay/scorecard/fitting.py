@@ -13,6 +13,7 @@ from streams.engine.features import FEATURE_INDEX
 from streams.policy.loader import body, digest, loads
 from streams.policy.model import Policy, Scorecard, Tier
 from streams.replay.manifest import RecordingError
+from streams.replay.outputs import new_folder
 from streams.replay.recording import Recording
 from streams.replay.replay import rules_of
 from streams.replay.scorecard.additive import direction, fit, scores_of
@@ -133,27 +134,30 @@ def fit_recording(
         moments: both as the report shall tell them.
 
     Raises:
-        RecordingError: recording or labels cannot be used, or `out` exists.
+        RecordingError: recording or labels cannot be used, or `out` exists or cannot be made.
         PolicyError: there is no such policy.
     """
-    if out.exists():
-        raise RecordingError(f"{out}: is there already: give the path of a folder to be made")
     if labels is None and at_ms is None:
         raise RecordingError("no outcomes: give --labels, or --at a moment two months before the recording ends")
     if earlier_ms is not None and at_ms is not None and earlier_ms >= at_ms:
         raise RecordingError("--earlier is not before --at: give an earlier moment")
     policy = rules_of(policy_name).policy
     known = None if labels is None else labels_of(labels)
-    with Recording.open(source) as recording:
-        seen = observe(recording, policy, [at_ms] if earlier_ms is None else [earlier_ms, at_ms])
-    sample = by_ledger(seen.at[-1], seen.reported, at_ms or 0) if known is None else labelled(seen.at[-1], known)
-    if min(sum(sample.bad), len(sample.bad) - sum(sample.bad)) < 100:
-        raise RecordingError(
-            f"{source}: {sum(sample.bad)} of {len(sample.bad)} borrowers went bad: give at least 100 of either kind"
-        )
-    before = None if earlier_ms is None else by_ledger(seen.at[0], seen.reported, earlier_ms)
-    card, report = _fitted(policy, sample, before, str(source), moments, known is not None)
-    _write(out, policy, card, report)
+    with new_folder(out) as folder:
+        with Recording.open(source) as recording:
+            seen = observe(recording, policy, [at_ms] if earlier_ms is None else [earlier_ms, at_ms])
+        sample = by_ledger(seen.at[-1], seen.reported, at_ms or 0) if known is None else labelled(seen.at[-1], known)
+        if not sample.borrowers and known:
+            raise RecordingError(
+                f"{labels}: none of the {len(known):,} labelled borrowers is in the recording: are the ids those of it?"
+            )
+        if min(sum(sample.bad), len(sample.bad) - sum(sample.bad)) < 100:
+            raise RecordingError(
+                f"{source}: {sum(sample.bad)} of {len(sample.bad)} borrowers went bad: give at least 100 of either kind"
+            )
+        before = None if earlier_ms is None else by_ledger(seen.at[0], seen.reported, earlier_ms)
+        card, report = _fitted(policy, sample, before, str(source), moments, known is not None)
+        _write(folder, policy, card, report)
     return report
 
 
@@ -256,14 +260,13 @@ def _band(
     return BandShown(lower, upper, unknown, points, len(inside), rate)
 
 
-def _write(out: Path, policy: Policy, card: Scorecard, report: FitReport) -> None:
+def _write(folder: Path, policy: Policy, card: Scorecard, report: FitReport) -> None:
     """The files; the policy is read back by the loader, so that what is written is one that lint accepts."""
     whole = json.loads(body(msgspec.structs.replace(policy, id=f"{policy.id}-fitted"[:64], score=card)))
     heading = f"# Points set by `duewatch scorecard fit` on {report.recording} as of {report.moment}.\n"
     text = heading + yaml.safe_dump(whole, allow_unicode=True, sort_keys=False, width=110)
     loads(text, POLICY)
-    out.mkdir(parents=True)
-    (out / POLICY).write_text(text, encoding="utf-8")
+    (folder / POLICY).write_text(text, encoding="utf-8")
     section = yaml.safe_dump({"score": whole["score"]}, sort_keys=False, width=110)
-    (out / SCORECARD).write_text(heading + section, encoding="utf-8")
-    (out / REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    (folder / SCORECARD).write_text(heading + section, encoding="utf-8")
+    (folder / REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")

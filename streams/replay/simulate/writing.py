@@ -1,6 +1,7 @@
 """A simulation into a recording or into Kafka, and what was true beside it."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import date
@@ -102,7 +103,13 @@ def write_ground_truth(world: World, until_day: int, path: Path) -> None:
                 **{f"reached_{days}_on": on(borrower.reached.get(days)) for days in MILESTONES_DAYS},
             }
         )
-    pq.write_table(pa.Table.from_pylist(rows, _TRUTH), path, compression="zstd")
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        pq.write_table(pa.Table.from_pylist(rows, _TRUTH), unfinished, compression="zstd")
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 _TRUTH = pa.schema(

@@ -52,7 +52,8 @@ def read_customers(path: Path, limit: int | None = None) -> Iterator[Customer]:
                 if row:
                     yield _customer(path, rows.line_num, columns, row)
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise RecordingError(f"{path}: {error}: give the data set as .csv or .csv.gz") from None
+        told = getattr(error, "strerror", None) or error
+        raise RecordingError(f"{path}: {told}: give the data set as .csv or .csv.gz") from None
 
 
 def _text(path: Path) -> IO[str]:
