@@ -42,6 +42,8 @@ def load_keys(path: Path) -> KeyRing:
     except msgspec.DecodeError as error:
         # What msgspec says names types and places, never values.
         raise ConfigError(f"{path}: {error}; see docs/blacklist.md for its form") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8; see docs/blacklist.md for its form") from None
     if not file.keys:
         raise ConfigError(f"{path}: holds no key; leave the setting out where there is none")
     ring = KeyRing([_key(path, number, entry) for number, entry in enumerate(file.keys)])

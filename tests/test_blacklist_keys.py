@@ -51,6 +51,13 @@ def test_what_cannot_be_used_is_told_without_the_secret(content: Any, error: str
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    file.write_bytes(b'{"keys":[{"id":"\xff","from":"2026-01-01T00:00:00Z","secret_hex":"' + SECRET.encode() + b'"}]}')
+    with pytest.raises(ConfigError, match=r"keys.json: is not UTF-8; see docs/blacklist.md for its form$"):
+        load_keys(file)
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load_keys(tmp_path / "missing.json")

@@ -207,7 +207,7 @@ def _refuse_foreign(out: Path) -> None:
 def _is_summary(file: Path) -> bool:
     try:
         msgspec.json.decode(file.read_bytes(), type=Summary)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return False
     return True
 

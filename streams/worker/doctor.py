@@ -127,7 +127,7 @@ async def _newest_tick(settings: Settings) -> Tick | None:
 def _tick(value: bytes | None) -> Tick | None:
     try:
         event = msgspec.json.decode(value or b"", type=Control)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return event if isinstance(event, Tick) else None
 

@@ -32,6 +32,7 @@ async def send_tick(settings: Settings, at_ms: int) -> None:
     await producer.send_and_wait(CONTROL, value, partition=0, timestamp_ms=at_ms)
     # What comes after the last tick does not hide it.
     await producer.send_and_wait(CONTROL, b"not an event", partition=0)
+    await producer.send_and_wait(CONTROL, b'{"type":"\xff"}', partition=0)
     await producer.stop()
 
 
