@@ -1,5 +1,6 @@
 """Settings of the programs, from the environment (`DUEWATCH_*`) and from flags, which win."""
 
+import re
 import ssl
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "DUEWATCH_"
 _MASK = "***"
+_DATABASE_PATH = re.compile(r"/?[0-9]*", re.ASCII)
+_DATABASE_OPTION = re.compile(r"db=[0-9]+", re.ASCII)
 
 
 class ConfigError(Exception):
@@ -103,15 +106,13 @@ class Settings(BaseSettings):
     def _redis_scheme(cls, url: SecretStr) -> SecretStr:
         # Parts of the URL never get into the message: a mistyped one may carry the password anywhere.
         try:
-            parts = urlsplit(url.get_secret_value())
-            usable = bool(parts.path) if parts.scheme == "unix" else bool(parts.hostname) and parts.port != 0
+            usable = _is_redis_url(url.get_secret_value())
         except ValueError:
             usable = False
-            parts = None
-        if parts is None or not usable or parts.scheme not in ("redis", "rediss", "unix"):
+        if not usable:
             raise ValueError(
-                "must be redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH?db=N; "
-                "special characters in a password are encoded (%40 for @)"
+                "must be redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH?db=DB, DB a number, without other "
+                "options; special characters in a password are encoded (%40 for @)"
             )
         return url
 
@@ -124,6 +125,23 @@ class Settings(BaseSettings):
         if (self.kafka_cert_file is None) != (self.kafka_key_file is None):
             raise ValueError("kafka_cert_file and kafka_key_file go together")
         return self
+
+
+def _is_redis_url(url: str) -> bool:
+    """Whether it is one that the client reads as it is meant: it takes a database that is no number for none, and an
+    option it does not know for an argument of its own.
+
+    Raises:
+        ValueError: the port is none.
+    """
+    parts = urlsplit(url)
+    option = _DATABASE_OPTION.fullmatch(parts.query) is not None
+    if parts.fragment or (parts.query and not option):
+        return False
+    if parts.scheme == "unix":
+        return bool(parts.path)
+    database = _DATABASE_PATH.fullmatch(parts.path) is not None and not (option and parts.path.strip("/"))
+    return parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0 and database
 
 
 def load_settings(**flags: Any) -> Settings:
@@ -156,7 +174,8 @@ def redis_location(settings: Settings) -> str:
     parts = urlsplit(settings.redis_url.get_secret_value())
     place = parts.netloc.rpartition("@")[2]
     user = f"{_MASK}@" if "@" in parts.netloc else ""
-    return f"{parts.scheme}://{user}{place}{parts.path}"
+    option = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{user}{place}{parts.path}{option}"
 
 
 def kafka_options(settings: Settings) -> dict[str, Any]:

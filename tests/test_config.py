@@ -19,7 +19,7 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_default(monkeypatch:
 
 def test_everything_is_shown_and_no_secret() -> None:
     settings = load_settings(
-        redis_url="rediss://app:s3cret@cache.example:6380/2?password=s3cret",
+        redis_url="rediss://app:s3cret@cache.example:6380/2",
         kafka_security="sasl_ssl",
         kafka_username="app",
         kafka_password="s3cret",
@@ -49,6 +49,12 @@ def test_everything_is_shown_and_no_secret() -> None:
         ({"redis_url": "redis://app:s3/cret@h:6379/0"}, "redis_url (DUEWATCH_REDIS_URL): must be redis://"),
         ({"redis_url": "redis://h:s3cret"}, "redis_url (DUEWATCH_REDIS_URL): must be redis://"),
         ({"redis_url": "unix://"}, "redis_url (DUEWATCH_REDIS_URL): must be redis://"),
+        ({"redis_url": "redis://h:1/0?password=s3cret"}, "redis_url (DUEWATCH_REDIS_URL): must be redis://"),
+        ({"redis_url": "redis://h:1?db=s3cret"}, "redis_url (DUEWATCH_REDIS_URL): must be redis://"),
+        ({"redis_url": "redis://h:1/1?db=2"}, "redis_url (DUEWATCH_REDIS_URL): must be redis://"),
+        ({"redis_url": "redis://h:1/s3cret"}, "DB a number, without other options"),
+        ({"redis_url": "redis://h:1/0#s3cret"}, "redis_url (DUEWATCH_REDIS_URL): must be redis://"),
+        ({"redis_url": "unix:///s?timeout=1"}, "redis_url (DUEWATCH_REDIS_URL): must be redis://"),
     ],
 )
 def test_a_bad_setting_is_one_line_that_names_it(flags: dict[str, object], told: str) -> None:
@@ -58,6 +64,13 @@ def test_a_bad_setting_is_one_line_that_names_it(flags: dict[str, object], told:
     assert told in message
     assert "\n" not in message
     assert "s3" not in message
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h", "redis://h/", "redis://h:1/15", "rediss://h:1?db=15", "unix:///s", "unix://u:p@/s?db=2"]
+)
+def test_a_place_of_redis(url: str) -> None:
+    assert redis_location(load_settings(redis_url=url)) == url.replace("u:p", "***")
 
 
 def test_a_variable_is_checked_like_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:

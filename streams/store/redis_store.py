@@ -136,9 +136,9 @@ async def read_settings(redis: Redis) -> RedisSettings:
     """How Redis is set up. Uses INFO, which managed services allow; CONFIG only where it is allowed too.
 
     Raises:
-        Unavailable: Redis does not answer.
+        Unavailable: Redis does not answer, or refuses; then with what it says.
     """
-    with _reported("Redis"):
+    with _reported("Redis", in_full=True):
         info: dict[str, Any] = await redis.info("server", "memory", "persistence")
         try:
             snapshots: bool | None = bool((await redis.config_get("save")).get("save"))
@@ -369,10 +369,14 @@ def _number(value: bytes | None) -> int | None:
 
 
 @contextmanager
-def _reported(who: str) -> Iterator[None]:
+def _reported(who: str, *, in_full: bool = False) -> Iterator[None]:
+    """`in_full`: what is asked names nobody, so that an answer's text may be told."""
     try:
         yield
     except RedisError as error:
         # An answer's text may repeat arguments, hence borrowers; a connection's text holds host and port alone.
         why = str(error) if isinstance(error, RedisConnectionError | RedisTimeoutError) else type(error).__name__
+        if in_full and type(error) is ResponseError:
+            # A server that does not know AUTH would repeat user and password.
+            why += f": {str(error).partition(', with args')[0]}"
         raise Unavailable(f"{who}: {why}{_HINTS.get(type(error), '')}") from None

@@ -1,5 +1,6 @@
 """Each thing that would stop a worker is found, in a line that says how to mend it."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +77,26 @@ async def test_what_is_wrong_with_redis(make_redis: Callable[..., OwnRedis]) -> 
     assert evicts.verdict == "error"
     assert "volatile-lru" in evicts.what
     assert "noeviction" in evicts.what
+
+    elsewhere = load_settings(broker=NOWHERE["broker"], redis_url=careless.redis_url.get_secret_value()[:-1] + "99")
+    (finding,) = of(await examine(elsewhere), "redis")
+    assert finding.what.endswith(": Redis: ResponseError: DB index is out of range")
+
+
+async def test_what_redis_says_is_told_without_credentials() -> None:
+    """Of a server that knows no AUTH: it repeats what it was sent."""
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"-ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'app' 's3cret' \r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        settings = load_settings(broker=NOWHERE["broker"], redis_url=f"redis://app:s3cret@127.0.0.1:{port}/0")
+        (finding,) = of(await examine(settings), "redis")
+    assert finding.what.endswith(": Redis: ResponseError: unknown command 'HELLO'")
 
 
 @pytest.mark.kafka
