@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from streams.policy import tables
 from streams.policy.checks import findings
 from streams.policy.document import Flaw, Path, Reading, Unreadable, parse
 from streams.policy.model import Policy
@@ -95,7 +96,8 @@ def read(text: str, source: str) -> Loaded:
     if not reading.flaws:
         file = msgspec.convert(plain, PolicyFile)
         policy = policy_of(file)
-        reading.flaws.extend(Flaw(_line(reading, path), path, what) for path, what in findings(policy))
+        found = (*findings(policy), *tables.findings(file.tests))
+        reading.flaws.extend(Flaw(_line(reading, path), path, what) for path, what in found)
         if not reading.flaws:
             return Loaded(policy, file.tests, source, partial(_line, reading))
     raise _refused(source, sorted(reading.flaws, key=lambda flaw: flaw.line))

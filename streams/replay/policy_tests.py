@@ -150,7 +150,8 @@ def _event(row: Row, number: int, at_ms: int) -> tuple[str, dict[str, Any]]:
     event |= {name: _value(name, value, number) for name, value in given.items()}
     if row.event == "loan_disbursed" and "principal_minor" not in event:
         rows = event.get("schedule")
-        event["principal_minor"] = sum(part["principal_minor"] for part in rows) if isinstance(rows, list) else 0
+        parts = [part["principal_minor"] for part in rows] if isinstance(rows, list) else []
+        event["principal_minor"] = sum(part for part in parts if isinstance(part, int))
     return topic, event
 
 
@@ -164,4 +165,4 @@ def _value(name: str, value: Any, number: int) -> Any:
         ]
     if name.endswith("_on") and isinstance(value, int):
         return iso_day(FIRST_DAY + value)
-    return value.format(number=number) if isinstance(value, str) and "{number}" in value else value
+    return value.replace("{number}", str(number)) if isinstance(value, str) else value

@@ -12,7 +12,7 @@ from streams.config import load_settings
 from streams.engine.chunk import TaskState
 from streams.engine.fold import Engine
 from streams.engine.order import LogRecord
-from streams.policy.loader import SHIPPED, Loaded, digest, load, load_file, read
+from streams.policy.loader import SHIPPED, Loaded, PolicyError, digest, load, load_file, read
 from streams.replay.policy_diff import Changed, compare
 from streams.replay.policy_tests import Difference, run_tests
 from streams.worker import activation
@@ -56,6 +56,14 @@ def test_the_shipped_policy_passes_its_own_tests() -> None:
             [Difference(0, [], [], "refused (missing_field): limit_minor: is missing")],
         ),
         (
+            ("{day: 0, event: loan_disbursed, with: {schedule: [{due_on: 3, principal_minor: much}]}}",),
+            [Difference(0, [], [], "refused (wrong_type): schedule[0].principal_minor: must be int")],
+        ),
+        (
+            ("{day: 0, event: login, with: {outcome: '{number} {x}'}}",),
+            [Difference(0, [], [], "refused (invalid_value): outcome: is not one of the values allowed")],
+        ),
+        (
             ("{day: 2, event: repayment_received, with: {amount_minor: -1}}",),
             [Difference(2, [], [], "refused (out_of_range): amount_minor: must be >= 1")],
         ),
@@ -66,6 +74,20 @@ def test_what_is_decided_must_stand_in_the_table(rows: Sequence[str], difference
     assert outcome.differences == differences
     assert outcome.passed == (not differences)
     assert outcome.place.startswith(f"mine.yaml:{STANDARD[: STANDARD.index('tests:')].count(chr(10)) + 2}: tests[0]")
+
+
+@pytest.mark.parametrize(
+    ("row", "where"),
+    [
+        ("{day: 0, event: profile_set, with: {onboarded_on: -36526}}", "onboarded_on"),
+        (LOAN.replace("due_on: 3", "due_on: 9223372036854775807"), "schedule[0].due_on"),
+    ],
+)
+def test_a_day_that_no_calendar_has(row: str, where: str) -> None:
+    with pytest.raises(PolicyError) as refused:
+        with_tests(PROFILE, row)
+    line = STANDARD[: STANDARD.index("tests:")].count("\n") + 5
+    assert str(refused.value).startswith(f"mine.yaml:{line}: tests[0].rows[1].with.{where}: is more than 36525 days")
 
 
 def test_an_event_that_there_is_not() -> None:
