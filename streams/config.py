@@ -1,7 +1,9 @@
 """Settings of the programs, from the environment (`DUEWATCH_*`) and from flags, which win."""
 
+import os
 import re
 import ssl
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -11,6 +13,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "DUEWATCH_"
 _MASK = "***"
+_OF_OTHERS = re.compile(
+    r"DUEWATCH_(COMPILE|REQUIRE_REAL|TEST_\w+|HISTORIES|SEED|(\w+_)?SERVICE_(HOST|PORT(_\w+)?)|(\w+_)?PORT_[0-9]+_\w+)"
+)
+"""What builds and tests are told, and what Kubernetes tells of a service whose name begins like ours."""
+_OF_SERVICES = re.compile(r"(tcp|udp|sctp)://")
 _DATABASE_PATH = re.compile(r"/?[0-9]*", re.ASCII)
 _DATABASE_OPTION = re.compile(r"db=[0-9]+", re.ASCII)
 
@@ -150,10 +157,30 @@ def load_settings(**flags: Any) -> Settings:
     Raises:
         ConfigError: all that is wrong, in one line.
     """
+    unknown = sorted(filter(_is_unknown, os.environ))
+    if unknown:
+        raise ConfigError("; ".join(map(_no_such_variable, unknown)))
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         raise ConfigError("; ".join(_problem(item) for item in error.errors())) from None
+
+
+def _is_unknown(variable: str) -> bool:
+    """Whether a variable looks like a setting and is none, so that what it shall set would stay as it is."""
+    name, value = variable.upper(), os.environ[variable]
+    return (
+        bool(value)
+        and name.startswith(PREFIX)
+        and name.removeprefix(PREFIX).lower() not in Settings.model_fields
+        and _OF_OTHERS.fullmatch(name) is None
+        and _OF_SERVICES.match(value) is None
+    )
+
+
+def _no_such_variable(variable: str) -> str:
+    near = get_close_matches(variable.upper().removeprefix(PREFIX), [name.upper() for name in Settings.model_fields], 1)
+    return f"{variable}: there is no such setting; {f'is it {PREFIX}{near[0]}?' if near else 'unset it'}"
 
 
 def shown(settings: Settings) -> dict[str, str | int | float | None]:

@@ -79,6 +79,41 @@ def test_a_variable_is_checked_like_a_flag(monkeypatch: pytest.MonkeyPatch) -> N
         load_settings()
 
 
+@pytest.mark.parametrize(
+    ("variable", "told"),
+    [
+        ("DUEWATCH_BROKR", "DUEWATCH_BROKR: there is no such setting; is it DUEWATCH_BROKER?"),
+        ("duewatch_chunkrecords", "duewatch_chunkrecords: there is no such setting; is it DUEWATCH_CHUNK_RECORDS?"),
+        ("DUEWATCH_HTPP_PORT", "DUEWATCH_HTPP_PORT: there is no such setting; is it DUEWATCH_HTTP_PORT?"),
+        ("DUEWATCH_XYZ", "DUEWATCH_XYZ: there is no such setting; unset it"),
+    ],
+)
+def test_a_variable_that_is_no_setting(variable: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "s3cret")
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    assert str(caught.value) == told
+
+
+def test_variables_that_are_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Kubernetes service named duewatch, or duewatch-redis, puts such ones into every container beside it."""
+    for name, value in {
+        "DUEWATCH_COMPILE": "1",
+        "DUEWATCH_TEST_KAFKA": "kafka:9092",
+        "DUEWATCH_PORT": "tcp://10.0.0.1:9464",
+        "DUEWATCH_PORT_9464_TCP_ADDR": "10.0.0.1",
+        "DUEWATCH_SERVICE_HOST": "10.0.0.1",
+        "DUEWATCH_SERVICE_PORT_METRICS": "9464",
+        "DUEWATCH_REDIS_SERVICE_PORT": "6379",
+        "DUEWATCH_REDIS_PORT": "tcp://10.0.0.2:6379",
+        "DUEWATCH_REDIS_PORT_6379_TCP": "tcp://10.0.0.2:6379",
+        "DUEWATCH_XYZ": "",
+        "duewatch_app_id": "mine",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().app_id == "mine"
+
+
 def test_kafka_options_follow_the_security() -> None:
     assert kafka_options(load_settings(broker="a:1,b:2")) == {
         "bootstrap_servers": "a:1,b:2",
