@@ -225,19 +225,46 @@ def kafka_options(settings: Settings) -> dict[str, Any]:
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.kafka_ca_file)
-        if settings.kafka_cert_file is not None:
-            secret = settings.kafka_key_password
+    context = authority("kafka_ca_file", settings.kafka_ca_file)
+    if settings.kafka_cert_file is not None and settings.kafka_key_file is not None:
+        for name in ("kafka_cert_file", "kafka_key_file"):
+            _readable(name, getattr(settings, name))
+        secret = settings.kafka_key_password
+        try:
             context.load_cert_chain(
                 settings.kafka_cert_file,
                 settings.kafka_key_file,
                 # Without a password given OpenSSL would ask for one on the terminal.
                 password="" if secret is None else secret.get_secret_value(),
             )
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"kafka_ca_file, kafka_cert_file, kafka_key_file: {error}") from error
+        except (OSError, ValueError) as error:
+            files = f"{settings.kafka_cert_file}, {settings.kafka_key_file}"
+            raise ConfigError(
+                f"kafka_cert_file, kafka_key_file: {files}: cannot be used together ({error}): give a certificate and "
+                "its key in PEM, and kafka_key_password if the key has one"
+            ) from None
     return context
+
+
+def authority(name: str, file: Path | None) -> ssl.SSLContext:
+    """What trusts the authority whose PEM a setting names, the system's where it names none.
+
+    Raises:
+        ConfigError: there is no such file, or no certificate in it.
+    """
+    if file is not None:
+        _readable(name, file)
+    try:
+        return ssl.create_default_context(cafile=file)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{name} ({PREFIX}{name.upper()}): {file}: holds no certificate in PEM ({error})") from None
+
+
+def _readable(name: str, file: Path) -> None:
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        raise ConfigError(f"{name} ({PREFIX}{name.upper()}): {file}: {error.strerror}") from None
 
 
 def _problem(item: Any) -> str:

@@ -129,6 +129,18 @@ def test_kafka_options_follow_the_security() -> None:
     )
 
 
-def test_an_unusable_certificate_names_its_settings(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="kafka_ca_file"):
-        kafka_options(load_settings(kafka_security="ssl", kafka_ca_file=tmp_path / "none.pem"))
+def test_an_unusable_certificate_names_its_setting_and_file(tmp_path: Path) -> None:
+    missing, empty = tmp_path / "none.pem", tmp_path / "empty.pem"
+    empty.touch()
+    ours = {"kafka_cert_file": empty, "kafka_key_file": empty, "kafka_key_password": "s3cret"}
+    for files, told in (
+        ({"kafka_ca_file": missing}, f"kafka_ca_file (DUEWATCH_KAFKA_CA_FILE): {missing}: No such file or directory"),
+        ({"kafka_ca_file": empty}, f"kafka_ca_file (DUEWATCH_KAFKA_CA_FILE): {empty}: holds no certificate in PEM"),
+        (ours | {"kafka_cert_file": missing}, f"kafka_cert_file (DUEWATCH_KAFKA_CERT_FILE): {missing}: No such file"),
+        (ours | {"kafka_key_file": missing}, f"kafka_key_file (DUEWATCH_KAFKA_KEY_FILE): {missing}: No such file"),
+        (ours, f"kafka_cert_file, kafka_key_file: {empty}, {empty}: cannot be used together"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            kafka_options(load_settings(kafka_security="ssl", **files))
+        assert str(caught.value).startswith(told)
+        assert "s3cret" not in str(caught.value)

@@ -34,7 +34,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from streams.config import Settings
+from streams.config import Settings, authority
 from streams.engine.chunk import Span, Wake
 from streams.engine.incidents import borrower_of
 from streams.store.contract import (
@@ -113,7 +113,11 @@ _PACKED: dict[type, type] = {Connection: _Tcp, SSLConnection: _Tls, UnixDomainSo
 
 
 def open_redis(settings: Settings) -> Redis:
-    """A client for all tasks of a process; connects on first use. Close it with `aclose`."""
+    """A client for all tasks of a process; connects on first use. Close it with `aclose`.
+
+    Raises:
+        ConfigError: redis_ca_file cannot be used.
+    """
     options: dict[str, Any] = dict(parse_url(settings.redis_url.get_secret_value()))
     kind = _PACKED[options.pop("connection_class", Connection)]
     options |= {
@@ -128,6 +132,8 @@ def open_redis(settings: Settings) -> Redis:
         "retry": Retry(ExponentialWithJitterBackoff(cap=1.0, base=0.05), _RETRIES),
     }
     if kind is _Tls and settings.redis_ca_file is not None:
+        # The client would tell of a missing file as of a server that does not answer.
+        authority("redis_ca_file", settings.redis_ca_file)
         options["ssl_ca_certs"] = str(settings.redis_ca_file)
     return Redis.from_pool(ConnectionPool(connection_class=kind, **options))
 

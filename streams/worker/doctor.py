@@ -134,7 +134,11 @@ def _tick(value: bytes | None) -> Tick | None:
 
 async def _redis(settings: Settings) -> list[Finding]:
     place = redis_location(settings)
-    async with open_redis(settings) as redis:
+    try:
+        client = open_redis(settings)
+    except ConfigError as error:
+        return [Finding("redis", "error", str(error))]
+    async with client as redis:
         try:
             found = await read_settings(redis)
             skew = await _skew(redis)

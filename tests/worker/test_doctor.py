@@ -54,6 +54,22 @@ async def test_nothing_there_is_a_line_each_and_no_secret(tmp_path: Path) -> Non
         assert "s3cret" not in finding.line
 
 
+async def test_a_missing_file_of_tls_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "ca.pem"
+    settings = load_settings(
+        broker=NOWHERE["broker"],
+        redis_url="rediss://:s3cret@127.0.0.1:1/0",
+        redis_ca_file=missing,
+        kafka_security="ssl",
+        kafka_ca_file=missing,
+    )
+    findings = await examine(settings)
+    for subject in ("broker", "redis"):
+        (finding,) = of(findings, subject)
+        assert finding.verdict == "error"
+        assert finding.what.endswith(f"_CA_FILE): {missing}: No such file or directory")
+
+
 async def test_a_shipped_policy_is_named_with_its_digest() -> None:
     (finding,) = of(await examine(load_settings(**NOWHERE)), "policy")
     assert finding.verdict == "ok"
