@@ -6,6 +6,7 @@ An error is one line on stderr and an exit code: 1 for what could not be done, 2
 
 import asyncio
 import io
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -77,6 +78,7 @@ _Rate = Annotated[float | None, typer.Option(help="Events a second.  [default: a
 def main() -> NoReturn:
     """The program `duewatch`."""
     _set_up_output()
+    _hush()
     try:
         code = app(standalone_mode=False)
         # Closed by who started us, it is None.
@@ -110,6 +112,11 @@ def _set_up_output() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         encoding = "utf-8" if "--json" in sys.argv else None
         sys.stdout.reconfigure(encoding=encoding, errors="replace")
+
+
+def _hush() -> None:
+    """What the Kafka client logs while it tries is told in one line when it has given up."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 def _fail(message: str, code: int = 1) -> int:
@@ -164,6 +171,7 @@ def _quiet(settings: "Settings") -> "Settings":
     from streams.log import start_logging
 
     start_logging(settings.model_copy(update={"log_level": "error"}))
+    _hush()
     return settings
 
 

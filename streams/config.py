@@ -108,6 +108,17 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     log_format: Literal["json", "console"] = Field("json", description="one JSON object a line, or for the eye")
 
+    @field_validator("broker")
+    @classmethod
+    def _servers(cls, broker: str) -> str:
+        # The client would end in a ValueError of its own.
+        for server in broker.split(","):
+            host, colon, port = server.strip().rpartition(":")
+            of_ipv6 = ":" in host and not host.endswith("]")
+            if not of_ipv6 and colon and (not host or not port.isdecimal() or not 0 < int(port) < 65_536):
+                raise ValueError("must be HOST:PORT[,HOST:PORT...]")
+        return broker
+
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, url: SecretStr) -> SecretStr:

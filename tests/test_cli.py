@@ -263,11 +263,20 @@ def test_schemas_are_written_and_checked(run: Any, tmp_path: Path) -> None:
     assert run("schemas", "check") == (0, "", "")
 
 
-def test_no_broker_is_one_line(run: Any) -> None:
-    code, _, err = run("topics", "check", "--broker", "127.0.0.1:1")
-    assert code == 1
-    assert "127.0.0.1:1" in err
-    assert len(err.splitlines()) == 1
+@pytest.mark.parametrize(
+    "command",
+    ["topics check", "dlq ls", "erase b --reviewer r", "record --out r", "audit", "rebuild", "simulate",
+     "policy activate standard --mode live --author a --approver b --yes"],
+)  # fmt: skip
+def test_no_broker_is_one_line(command: str, run: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Nor does the client log anything of its own."""
+    code, out, err = run(*command.split(), "--broker", "127.0.0.1:1")
+    assert (code, out) == (1, "")
+    assert caplog.records == []
+    assert err == (
+        "duewatch: 127.0.0.1:1: KafkaConnectionError: is it up, do broker, kafka_security and user fit it, and may the "
+        "user do this?\n"
+    )
 
 
 def test_a_terminal_shows_what_it_can(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,9 @@ def test_everything_is_shown_and_no_secret() -> None:
         ({"tick_every_s": 0}, "tick_every_s (DUEWATCH_TICK_EVERY_S): "),
         ({"clock": "sun"}, "clock (DUEWATCH_CLOCK): "),
         ({"app_id": "a b"}, "app_id (DUEWATCH_APP_ID): "),
+        ({"broker": "a:1,b:port"}, "broker (DUEWATCH_BROKER): must be HOST:PORT[,HOST:PORT...]"),
+        ({"broker": "a:99999"}, "broker (DUEWATCH_BROKER): must be HOST:PORT"),
+        ({"broker": ":9092"}, "broker (DUEWATCH_BROKER): must be HOST:PORT"),
         ({"brokers": "x"}, "brokers: there is no such setting"),
         ({"transaction_deadline_ms": 60_000}, "transaction_deadline_ms must be below transaction_timeout_ms"),
         ({"kafka_security": "sasl_ssl"}, "needs kafka_username and kafka_password"),
@@ -71,6 +74,11 @@ def test_a_bad_setting_is_one_line_that_names_it(flags: dict[str, object], told:
 )
 def test_a_place_of_redis(url: str) -> None:
     assert redis_location(load_settings(redis_url=url)) == url.replace("u:p", "***")
+
+
+@pytest.mark.parametrize("broker", ["a", "a:1, b:2", "[::1]:9092", "::1", "[::1]"])
+def test_places_of_brokers(broker: str) -> None:
+    assert load_settings(broker=broker).broker == broker
 
 
 def test_a_variable_is_checked_like_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:

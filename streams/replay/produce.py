@@ -17,7 +17,7 @@ from streams.replay.broker import check_partitions
 from streams.replay.manifest import RecordingError
 from streams.replay.progress import progress
 from streams.replay.recording import Recording
-from streams.worker.topics import BrokerError
+from streams.worker.topics import no_answer
 
 SLICE_RECORDS = 20_000
 """Records sent before all of them are awaited: bounds memory, and how far one topic can run ahead of another."""
@@ -35,7 +35,7 @@ class TopicSink:
     """Sends records to given partitions, batch by batch, in the order given."""
 
     def __init__(self, settings: Settings) -> None:
-        self._broker = settings.broker
+        self._settings = settings
         self._producer = AIOKafkaProducer(
             **kafka_options(settings), enable_idempotence=True, compression_type="lz4", max_request_size=2 << 20
         )
@@ -51,7 +51,7 @@ class TopicSink:
             await self._producer.start()
         except KafkaError as error:
             await self._producer.stop()
-            raise self._failed(error) from error
+            raise no_answer(self._settings, error) from error
 
     async def stop(self) -> None:
         await self._producer.stop()
@@ -74,7 +74,7 @@ class TopicSink:
                 sent = await future
                 self.produced.same_offsets &= sent.offset == first_offset
         except KafkaError as error:
-            raise self._failed(error) from error
+            raise no_answer(self._settings, error) from error
         self.produced.records += len(records)
 
     async def _send_part(
@@ -103,11 +103,6 @@ class TopicSink:
             waiting.append((records[start].offset if whole else -1, future))
             start = end
         return waiting
-
-    def _failed(self, error: KafkaError) -> BrokerError:
-        return BrokerError(
-            f"{self._broker}: {type(error).__name__}: {error}: check that the broker is up and takes records"
-        )
 
 
 async def produce(

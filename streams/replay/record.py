@@ -11,7 +11,7 @@ from streams.config import Settings, kafka_options
 from streams.replay.broker import check_partitions
 from streams.replay.progress import progress
 from streams.replay.recording import RecordingWriter
-from streams.worker.topics import BrokerError
+from streams.worker.topics import no_answer
 
 RECORDED = (*INPUTS, COMMITS)
 """What a replay needs: the inputs, and the commit log that tells what the worker had read when."""
@@ -48,7 +48,7 @@ async def record(
         await consumer.start()
         return await _record(consumer, settings, Path(out), sorted(topics), from_ms, until_ms)
     except KafkaError as error:
-        raise BrokerError(f"{settings.broker}: {type(error).__name__}: check that the broker is up") from error
+        raise no_answer(settings, error) from error
     finally:
         await consumer.stop()
 

@@ -21,7 +21,7 @@ from streams.store.redis_store import RedisStore, open_redis
 from streams.worker.commitlog import Committed
 from streams.worker.takeover import CommitLog
 from streams.worker.tasklogs import TaskError, open_log_consumer, taken
-from streams.worker.topics import BrokerError, open_admin
+from streams.worker.topics import no_answer, open_admin
 
 REVIEWS = "reviews"
 _LOOK_EVERY_S = 0.2
@@ -119,7 +119,7 @@ async def _send(settings: Settings, partition: int, key: bytes, value: bytes) ->
         sent = await producer.send_and_wait(REVIEWS, value, key, partition)
         return int(sent.offset)
     except KafkaError as error:
-        raise BrokerError(f"{settings.broker}: {type(error).__name__}: the request was not sent") from error
+        raise no_answer(settings, error, "the request was not sent") from error
     finally:
         await producer.stop()
 

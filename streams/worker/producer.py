@@ -224,7 +224,10 @@ class Transactions:
         while cause is not None:
             chain.append(cause)
             cause = cause.__cause__
-        what = f"{self._transactional_id}: {type(chain[-1]).__name__}: {chain[-1]}"
+        root = chain[-1]
+        # A KafkaError's text begins with its name.
+        told = str(root) if isinstance(root, KafkaError) else f"{type(root).__name__}: {root}"
+        what = f"{self._transactional_id}: {told}"
         if any(isinstance(cause, ProducerFenced) for cause in chain):
             return Superseded(what)
         if any(isinstance(cause, _DEFINITE) for cause in chain):

@@ -21,7 +21,7 @@ from streams.worker.owners import OwnedError, refuse_owned
 from streams.worker.producer import Superseded
 from streams.worker.takeover import CommitLog, KafkaBroker, Takeover
 from streams.worker.tasklogs import choose_tasks, open_log_consumer
-from streams.worker.topics import BrokerError
+from streams.worker.topics import no_answer
 
 Advance = Callable[[int], None]
 _INSTEAD = "stop the workers first; or leave it to them: an empty Redis is copied at the take-over"
@@ -134,7 +134,7 @@ async def _rebuild(settings: Settings, redis: Redis, one: TaskRebuilt, advance: 
     try:
         owned = await Takeover(KafkaBroker(settings), settings.app_id, INPUTS, lambda _: None).take(store, anew=True)
     except KafkaError as error:
-        raise BrokerError(f"{settings.broker}: {type(error).__name__}: check that the broker is up") from error
+        raise no_answer(settings, error) from error
     except (Superseded, Fenced):
         raise OwnedError(f"task {one.task}: a worker has taken it over meanwhile; it copies the rest itself") from None
     await owned.producer.close()

@@ -13,7 +13,7 @@ from schemas.topics import COMMITS
 from streams.config import Settings, kafka_options
 from streams.worker.commitlog import Committed
 from streams.worker.takeover import CommitLog
-from streams.worker.topics import BrokerError, open_admin
+from streams.worker.topics import no_answer, open_admin
 
 _FETCH_BYTES = 8 * 1024 * 1024
 _LOOK_EVERY_S = 0.2
@@ -60,7 +60,7 @@ async def open_log_consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsume
         await consumer.start()
         yield consumer
     except KafkaError as error:
-        raise BrokerError(f"{settings.broker}: {type(error).__name__}: check that the broker is up") from error
+        raise no_answer(settings, error) from error
     finally:
         await consumer.stop()
 

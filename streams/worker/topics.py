@@ -34,6 +34,11 @@ class BrokerError(Exception):
     """The broker does not answer or refuses: one line with what to look at; no secret in it."""
 
 
+def no_answer(settings: Settings, error: KafkaError, what: str = "") -> BrokerError:
+    """What a command tells of a broker's error; `what` came of it."""
+    return BrokerError(f"{settings.broker}: {type(error).__name__}: {what and f'{what}: '}{_LOOK}")
+
+
 class Found(Struct, frozen=True):
     """A topic as the broker has it: per partition the number of replicas, and whether it has a leader."""
 
@@ -56,7 +61,7 @@ async def open_admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
         await admin.start()
         yield admin
     except KafkaError as error:
-        raise BrokerError(f"{settings.broker}: {type(error).__name__}: {_LOOK}") from error
+        raise no_answer(settings, error) from error
     finally:
         await admin.close()
 

@@ -112,9 +112,9 @@ async def test_a_topic_that_is_missing_or_too_small_is_named(
 
 async def test_a_broker_that_is_not_there_is_named(tmp_path: Path) -> None:
     gone = load_settings(broker="127.0.0.1:1")
-    with pytest.raises(BrokerError, match=r"127\.0\.0\.1:1: [^\n]*check that the broker is up"):
+    with pytest.raises(BrokerError, match=r"127\.0\.0\.1:1: KafkaConnectionError: is it up"):
         await record(gone, tmp_path / "r")
-    with pytest.raises(BrokerError, match=r"127\.0\.0\.1:1: [^\n]*check that the broker is up"):
+    with pytest.raises(BrokerError, match=r"127\.0\.0\.1:1: KafkaConnectionError: is it up"):
         await TopicSink(gone).start()
 
 
