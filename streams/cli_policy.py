@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from streams.policy.lint import Remark
     from streams.policy.loader import Loaded
+    from streams.policy.model import Policy
     from streams.replay.policy_diff import DecisionDiff
     from streams.replay.policy_tests import Outcome
 
@@ -128,7 +129,7 @@ def policy_diff(
 ) -> None:
     """Show what differs between two policies: points by value, thresholds, steps, texts.
 
-    With a recording: how many decisions differ, by kind and segment, with examples to look into with `explain`.
+    With a recording: how many decisions differ, by kind and segment, with borrower and moment of some, for `explain`.
     """
     from streams.policy.diff import differences
     from streams.policy.loader import load
@@ -154,28 +155,39 @@ def policy_diff(
             table.add_row(difference.part, difference.what, difference.before, difference.after)
         console.print(table)
     if decided is not None:
-        _tell_decisions(decided, console, olds.id, news.id)
+        _tell_decisions(decided, console, olds, news)
 
 
-def _tell_decisions(decided: "DecisionDiff", console: Any, before: str, after: str) -> None:
+def _tell_decisions(decided: "DecisionDiff", console: Any, before: "Policy", after: "Policy") -> None:
+    from zoneinfo import ZoneInfo
+
     from rich.table import Column, Table
 
+    from streams.replay.moment import iso_moment
+
+    zone = ZoneInfo(before.facts.calendar.zone)
     console.print(
-        f"{decided.events:,} records: {decided.decisions_before:,} decisions under {before}, "
-        f"{decided.decisions_after:,} under {after}; something else decided of {decided.borrowers:,} borrowers",
+        f"{decided.events:,} records: {decided.decisions_before:,} decisions under {before.id}, "
+        f"{decided.decisions_after:,} under {after.id}; something else decided of {decided.borrowers:,} borrowers",
         highlight=False,
     )
     if not decided.changed:
         return
     names = ("decision", "segment", "only before", "only after", "both")
-    table = Table(*(Column(name, no_wrap=True) for name in names), Column("for example", overflow="fold"), box=None)
+    table = Table(*(Column(name, no_wrap=True) for name in names), box=None)
     for column in table.columns[2:5]:
         column.justify = "right"
     for changed in decided.changed:
-        examples = [example.event_id for example in (*changed.examples_before[:1], *changed.examples_after[:1])]
         counts = (f"{count:,}" for count in (changed.only_before, changed.only_after, changed.both))
-        table.add_row(changed.type, changed.segment, *counts, "\n".join(examples))
+        table.add_row(changed.type, changed.segment, *counts)
     console.print(table)
+    # Not in the table, which would cut them to its width: they are there to be copied.
+    print("for example (duewatch explain --recording ... --borrower ID --at MOMENT):")
+    for changed in decided.changed:
+        for policy, examples in ((before, changed.examples_before), (after, changed.examples_after)):
+            for example in examples[:1]:
+                moment = iso_moment(example.seen_ms, zone)
+                print(f"  {changed.type} {example.detail} under {policy.id}: {example.borrower_id} {moment}")
 
 
 # --- activation ---------------------------------------------------------------------------------------------------

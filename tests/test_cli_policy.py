@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,13 @@ def test_diff(run: Any, mine: Path, tmp_path: Path) -> None:
     recording = overdue(tmp_path)
     code, out, _ = run("policy", "diff", "standard", mine, "--recording", recording)
     assert code == 0
-    assert "something else decided of 1 borrowers" in " ".join(out.split())
+    told = " ".join(out.split())
+    assert "something else decided of 1 borrowers" in told
+    (moment,) = set(re.findall(r"limit_decreased \d+ under \w+: b1 (2026-\S+)$", out, re.MULTILINE))
+    code, out, _ = run(
+        "explain", "--recording", recording, "--borrower", "b1", "--at", moment, "--policy", mine, "--json"
+    )
+    assert (code, json.loads(out)["decisions"][-1]["type"]) == (0, "limit_decreased")
     code, out, _ = run("policy", "diff", "standard", mine, "--recording", recording, "--json")
     found = json.loads(out)
     assert found["differences"] == [

@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from streams.engine.chunk import Output
 from streams.engine.fold import Engine
 from streams.engine.state import unpack
 from streams.policy.model import Policy
@@ -29,12 +30,14 @@ Decision = tuple[str, str, int, str]
 
 
 class Example(Struct, frozen=True):
-    """A decision of one side alone."""
+    """A decision of one side alone. `seen_ms` is the order time of the record that led to it: `explain` shows it as
+    of then, while `at_ms` is the moment it is about."""
 
     event_id: str
     borrower_id: str
     at_ms: int
     detail: str
+    seen_ms: int
 
 
 class Changed(Struct, frozen=True):
@@ -64,7 +67,8 @@ class _Side:
     """One policy's decisions on a recording."""
 
     def __init__(self) -> None:
-        self.ids: dict[Decision, str] = {}
+        self.seen: dict[Decision, tuple[str, int]] = {}
+        """Event id and order time."""
         self.segments: dict[str, str] = {}
 
 
@@ -92,19 +96,24 @@ def _fold(recording: Recording, policy: Policy, side: _Side) -> int:
             for chunk in chunks(recording, partition):
                 events += len(chunk)
                 advance(len(chunk))
+                orders = {(topic, offset): order_ms for order_ms, topic, offset, _ in chunk}
                 for folded in task.fold(chunk):
                     for output in folded.outputs:
                         if output.topic in DECISIONS:
-                            borrowers.add(_note(output.value, output.topic, side))
+                            borrowers.add(_note(output, side, orders, chunk[-1][0]))
             side.segments |= {name: _segment(task, name) for name in sorted(borrowers)}
     return events
 
 
-def _note(value: bytes, topic: str, side: _Side) -> str:
-    event: dict[str, Any] = json.loads(value)
-    borrower = str(event.get("borrower_id", ""))
-    detail = str(event.get(DETAIL.get(topic, ""), ""))
-    side.ids.setdefault((borrower, event["type"], event.get("at_ms", 0), detail), event["event_id"])
+def _note(output: Output, side: _Side, orders: dict[tuple[str, int], int], last_ms: int) -> str:
+    """`last_ms` is of the chunk: what has waited was caused by a record before it."""
+    event: dict[str, Any] = json.loads(output.value)
+    cause = event.get("cause", {})
+    seen_ms = orders.get((cause.get("topic"), cause.get("offset")), last_ms)
+    borrower = output.about or str(event.get("borrower_id", ""))
+    detail = str(event.get(DETAIL.get(output.topic, ""), ""))
+    decision = borrower, event["type"], event.get("at_ms", 0), detail
+    side.seen.setdefault(decision, (event["event_id"], seen_ms))
     return borrower
 
 
@@ -116,9 +125,9 @@ def _segment(task: LocalTask, borrower: str) -> str:
 
 def _compared(events: int, before: _Side, after: _Side) -> DecisionDiff:
     segments = before.segments | after.segments
-    only_before = [decision for decision in before.ids if decision not in after.ids]
-    only_after = [decision for decision in after.ids if decision not in before.ids]
-    both = [decision for decision in before.ids if decision in after.ids]
+    only_before = [decision for decision in before.seen if decision not in after.seen]
+    only_after = [decision for decision in after.seen if decision not in before.seen]
+    both = [decision for decision in before.seen if decision in after.seen]
 
     def counted(decisions: list[Decision]) -> Counter[tuple[str, str]]:
         return Counter((kind, segments.get(borrower, UNKNOWN_SEGMENT)) for borrower, kind, _, _ in decisions)
@@ -138,7 +147,7 @@ def _compared(events: int, before: _Side, after: _Side) -> DecisionDiff:
         for kind, segment in kinds
     ]
     borrowers = {decision[0] for decision in (*only_before, *only_after)}
-    return DecisionDiff(events, len(before.ids), len(after.ids), len(borrowers), changed)
+    return DecisionDiff(events, len(before.seen), len(after.seen), len(borrowers), changed)
 
 
 def _examples(
@@ -151,4 +160,5 @@ def _examples(
         if decision[1] == kind and segments.get(decision[0], UNKNOWN_SEGMENT) == segment
     ]
     for borrower, _, at_ms, detail in sorted(matching, key=lambda d: (d[2], d))[:EXAMPLES]:
-        yield Example(side.ids[borrower, kind, at_ms, detail], borrower, at_ms, detail)
+        event_id, seen_ms = side.seen[borrower, kind, at_ms, detail]
+        yield Example(event_id, borrower, at_ms, detail, seen_ms)
