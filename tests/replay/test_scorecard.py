@@ -7,6 +7,8 @@ from random import Random
 from statistics import pstdev, quantiles
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("sklearn", reason="needs duewatch[fit]")
@@ -19,7 +21,8 @@ from streams.replay.manifest import RecordingError
 from streams.replay.scorecard.additive import direction, fit, scores_of
 from streams.replay.scorecard.fitting import cross_scores, fit_recording, in_half
 from streams.replay.scorecard.measure import auc_of, power
-from streams.replay.scorecard.sample import DELAY_DPD, Sample, Values, by_ledger
+from streams.replay.scorecard.sample import DELAY_DPD, Sample, Values, by_ledger, read_labels
+from tests.replay.tape import Tape
 
 POLICY = load("standard")
 DATA = Path(__file__).parents[2] / "data" / "uci-default" / "odd.csv.gz"
@@ -178,4 +181,33 @@ def test_outcomes_must_be_enough_and_given(tmp_path: Path) -> None:
         fit_recording(tmp_path / "r", tmp_path / "out", "standard", None, None, None, moments)
     (tmp_path / "out").mkdir()
     with pytest.raises(RecordingError, match="is there already"):
-        fit_recording(tmp_path / "r", tmp_path / "out", "standard", None, None, None, moments)
+        fit_recording(tmp_path / "r", tmp_path / "out", "standard", None, 1, None, moments)
+
+
+def labels_in(tmp_path: Path, *rows: tuple[str | None, bool | None]) -> Path:
+    file = tmp_path / "labels.parquet"
+    columns = {"borrower_id": [row[0] for row in rows], "bad": pa.array([row[1] for row in rows], pa.bool_())}
+    pq.write_table(pa.table(columns), file)
+    return file
+
+
+def test_labels_that_say_two_things_or_nothing(tmp_path: Path) -> None:
+    assert read_labels(labels_in(tmp_path, ("b1", True), ("b1", True), ("b2", False))) == {"b1": True, "b2": False}
+    twice = labels_in(tmp_path, ("b1", True), ("b1", False), ("b2", False), ("b1", True), ("b2", True), ("b3", True))
+    with pytest.raises(RecordingError, match=r"labels.parquet: 2 borrowers have both outcomes"):
+        read_labels(twice)
+    for row in (("b1", None), (None, True)):
+        with pytest.raises(RecordingError, match="a row has no borrower or no outcome"):
+            read_labels(labels_in(tmp_path, row))
+    with pytest.raises(RecordingError, match=rf"^{tmp_path}/nope: no such file: give a Parquet file"):
+        read_labels(tmp_path / "nope")
+
+
+def test_labels_of_others(tmp_path: Path) -> None:
+    tape = Tape()
+    tape.profile("2026-01-01 09:00")
+    recording = tape.write(tmp_path / "r.jsonl")
+    labels = labels_in(tmp_path, ("someone", True), ("else", False))
+    with pytest.raises(RecordingError, match="none of the 2 labelled borrowers is in the recording"):
+        fit_recording(recording, tmp_path / "out", "standard", labels, None, None, ("the end", None))
+    assert not (tmp_path / "out").exists()

@@ -145,13 +145,25 @@ def read_labels(path: Path) -> dict[str, bool]:
     """Outcomes by borrower, of a Parquet file with `borrower_id` and one column of truth values.
 
     Raises:
-        RecordingError: it is no such file.
+        RecordingError: it is no such file, or somebody in it has no outcome, or both.
     """
+    if not path.is_file():
+        raise RecordingError(f"{path}: no such file: give a Parquet file of labels")
     try:
         table: Any = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise RecordingError(f"{path}: {error}: give a Parquet file of labels") from None
+        told = str(error).partition("\n")[0]
+        raise RecordingError(f"{path}: {told}: give a Parquet file of labels") from None
     others = [name for name in table.column_names if name != "borrower_id"]
     if "borrower_id" not in table.column_names or len(others) != 1 or not pa.types.is_boolean(table[others[0]].type):
         raise RecordingError(f"{path}: has not the columns of labels: give borrower_id and one column of booleans")
-    return dict(zip(table["borrower_id"].to_pylist(), table[others[0]].to_pylist(), strict=True))
+    labels: dict[str, bool] = {}
+    opposite: set[str] = set()
+    for borrower, bad in zip(table["borrower_id"].to_pylist(), table[others[0]].to_pylist(), strict=True):
+        if borrower is None or bad is None:
+            raise RecordingError(f"{path}: a row has no borrower or no outcome: leave out who has none")
+        if labels.setdefault(borrower, bad) != bad:
+            opposite.add(borrower)
+    if opposite:
+        raise RecordingError(f"{path}: {len(opposite):,} borrowers have both outcomes: give each one alone")
+    return labels
