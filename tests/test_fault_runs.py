@@ -10,6 +10,7 @@ import pytest
 from schemas.topics import DLQS, INPUTS, OUTPUTS
 from streams.worker.commitlog import CommitRecord, Committed, encode
 from tests.faults.checks import check_claims_move_nothing, check_each_counted, check_log_is_held
+from tests.faults.footprints import Footprint, Footprints
 from tests.faults.tally import Ledger, Outcome, Ran, Tally
 from tests.integration.live import Held
 from tests.integration.live import Outcome as Found
@@ -98,3 +99,26 @@ def test_what_is_as_the_log_says_is_held_to_be_so() -> None:
 def test_what_is_not_is_found(check: Callable[[], None], told: str) -> None:
     with pytest.raises(AssertionError, match=told):
         check()
+
+
+def lives(old: tuple[int, int], young_mib: int, files: int = 40) -> Footprints:
+    """One process of an hour, whose memory in MiB goes from one figure to another, and one of its last half hour."""
+    prints = Footprints()
+    for at_s in range(0, 3_600, 10):
+        mib = old[0] + (old[1] - old[0]) * at_s // 3_600
+        prints.note(1, Footprint(at_s, mib << 20, 40 if at_s < 1_800 else files))
+        if at_s >= 1_800:
+            prints.note(2, Footprint(at_s, young_mib << 20, 40))
+    return prints
+
+
+def test_memory_is_compared_with_that_of_who_started_late() -> None:
+    lives((100, 200), 190).check_flat(900)
+    with pytest.raises(AssertionError, match="memory is 176 MiB, 120 of one 1800 s younger"):
+        lives((100, 200), 120).check_flat(900)
+    with pytest.raises(AssertionError, match="files grew from 40 to 50"):
+        lives((100, 100), 100, files=50).check_flat(900)
+    with pytest.raises(AssertionError, match="no worker that started 2000 s later"):
+        lives((100, 100), 100).check_flat(2_000)
+    with pytest.raises(AssertionError, match="no worker lived for 7200 s"):
+        lives((100, 100), 100).check_flat(7_200)
