@@ -225,6 +225,7 @@ class Judge:
         )
 
     def _look_past_others(self, view: View) -> None:
+        """Note the level without what others say; it follows what people have barred since it was noted last."""
         if view.others_points:
             view.own_level = warnings.called_level(self.policy.warnings, view, view.score_for(limits.FROZEN))
 

@@ -82,7 +82,7 @@ def judge_limit(
 
 def _on_the_way_back(limit: Limit, view: View) -> bool:
     """Whether a stage may be granted at some time. Beneath a freeze for some days none is."""
-    if passing(limit) is not None:
+    if _passing(limit) is not None:
         return False
     return 0 < limit.rung < ZEROED or (limit.rung == ZEROED and view.cleared)
 
@@ -129,14 +129,14 @@ def _due_step(rules: Limits, limit: Limit, view: View) -> Due | None:
     return None
 
 
-def passing(limit: Limit) -> LimitDecision | None:
+def _passing(limit: Limit) -> LimitDecision | None:
     """The freeze for some days that lies on top of all else, if one does: the ladder goes on beneath it."""
     return limit.decisions[-1] if limit.decisions and limit.decisions[-1].until_ms else None
 
 
 def ladder(limit: Limit) -> tuple[int, int]:
     """The rung that the ladder has come to, and since when."""
-    freeze = passing(limit)
+    freeze = _passing(limit)
     return (limit.rung, limit.since_ms) if freeze is None else (freeze.previous_rung, freeze.previous_since_ms)
 
 
@@ -168,7 +168,7 @@ def take(rules: Limits, limit: Limit, due: Due, view: View, emitter: Emitter, re
     to_minor = limit.minor * step.keep_bp // 10_000
     base_minor = limit.base_minor if limit.rung else limit.minor
     stages = stages_ahead(rules, base_minor, to_minor, 0)
-    freeze = None if due.rung == ZEROED else passing(limit)
+    freeze = None if due.rung == ZEROED else _passing(limit)
     decide(
         limit, due.rung, to_minor, EVENT_OF_STATUS[step.status], step.reason,
         [ground_of(condition, view, due.rung) for condition in due.held], view, emitter,
@@ -233,11 +233,11 @@ def end_in_time(rules: Limits, limit: Limit, view: View, emitter: Emitter, reaso
         decision = limit.decisions[at]
         if not 0 < decision.until_ms <= view.as_of_ms:
             continue
-        if decision is passing(limit) and not view.limit_held:
+        if decision is _passing(limit) and not view.limit_held:
             _go_on(rules, limit, decision, view, emitter, reasoner)
         if limit.rung < decision.rung:
             limit.decisions.remove(decision)
-        elif decision is passing(limit) and decision.previous_rung == limit.rung:
+        elif decision is _passing(limit) and decision.previous_rung == limit.rung:
             limit.since_ms, limit.since_day = decision.previous_since_ms, decision.previous_since_day
             limit.decisions.remove(decision)
         else:
@@ -395,7 +395,7 @@ def set_by_hand(
     if minor < limit.minor:
         decide(
             limit, max(ladder(limit)[0], DECREASED), minor, outbound.LimitDecreased, MANUAL, [Ground(other=True)], view,
-            emitter, beneath=passing(limit), reasons=reasons, recovery=recovery,
+            emitter, beneath=_passing(limit), reasons=reasons, recovery=recovery,
         )  # fmt: skip
         return
     if minor == 0 and limit.rung == ZEROED:

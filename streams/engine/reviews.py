@@ -192,14 +192,17 @@ class Desk:
         proposed: outbound.BorrowerEvent | outbound.Listing | None = None,
         proposal: Proposal | None = None,
         follow: bool = True,
-    ) -> None:
-        """Ask a person to look; `follow`: until it is decided."""
+    ) -> Review | None:
+        """Ask a person to look; `follow`: until it is decided. The review that is followed, None where none is."""
         reason = self.office.reasoner.told(why, evidence)
         event_id = self.emitter.emit(TOPIC, outbound.ReviewRequested, why, proposed=proposed, why=why, reasons=[reason])
         reviews = self._oversight().reviews
-        if follow and len(reviews) < REVIEWS_MAX:
-            reviews.append(Review([event_id], why, about, self.view.as_of_ms, proposal))
-            self.task.reviews[why] = self.task.reviews.get(why, 0) + 1
+        if not follow or len(reviews) >= REVIEWS_MAX:
+            return None
+        review = Review([event_id], why, about, self.view.as_of_ms, proposal)
+        reviews.append(review)
+        self.task.reviews[why] = self.task.reviews.get(why, 0) + 1
+        return review
 
     def _settle(self, review: Review) -> None:
         self._oversight().reviews.remove(review)
@@ -237,16 +240,15 @@ class Desk:
         """Nothing is proved: a person is asked, and for some days at most nothing new is drawn. Being told again proves
         nothing either: until the person has answered, nothing is frozen for it once more."""
         oversight, limit, view = self._oversight(), self.standing.limit, self.view
-        asked = [review for review in oversight.reviews if review.why == rule.reason]
-        if rule.review and not asked:
-            self.request(rule.reason, notice.event_id, [notice.event_id])
-            asked = [review for review in oversight.reviews if review.why == rule.reason]
+        asked = next((review for review in oversight.reviews if review.why == rule.reason), None)
+        if rule.review and asked is None:
+            asked = self.request(rule.reason, notice.event_id, [notice.event_id])
         if not rule.freeze_days or limit is None or view.limit_held or view.suspicion_barred:
             return
-        if not limit.rung < FROZEN < view.rung_below or any(review.froze for review in asked):
+        if not limit.rung < FROZEN < view.rung_below or (asked is not None and asked.froze):
             return
-        for review in asked:
-            review.froze = True
+        if asked is not None:
+            asked.froze = True
         until_ms = view.as_of_ms + rule.freeze_days * DAY_MS
         limits.decide(
             limit, FROZEN, limit.minor, outbound.LimitFrozen, rule.reason, [Ground(other=True)], view, self.emitter,

@@ -17,7 +17,7 @@ from streams.policy.model import Band, Factor, Policy, Tightening
 Path = tuple[str | int, ...]
 Finding = tuple[Path, str]
 FALL_NAMES = [feature.name for feature in FALLS]
-OF_OTHERS = {"other_lenders": "external", "listings": "external", "links": "links"}
+SUBTOTAL_OF = {"other_lenders": "external", "listings": "external", "links": "links"}
 """Groups of features that say what others have told, and the subtotal of each."""
 
 
@@ -180,7 +180,7 @@ def _scorecard(policy: Policy) -> Iterator[Finding]:
 def _of_others(factor: Factor, path: Path) -> Iterator[Finding]:
     """What others say must be known as such: a decision to freeze or zero leaves these subtotals out."""
     index = FEATURE_INDEX.get(factor.feature)
-    wanted = None if index is None else OF_OTHERS.get(FEATURES[index].group)
+    wanted = None if index is None else SUBTOTAL_OF.get(FEATURES[index].group)
     if wanted is not None and factor.subtotal != wanted:
         yield (*path, "subtotal"), f"{factor.feature} comes from others, not from the borrower; write {wanted}"
 

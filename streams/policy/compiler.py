@@ -11,9 +11,9 @@ from streams.engine.signal_table import GROUP_LEADS
 from streams.policy.loader import digest as digest_of
 from streams.policy.model import Factor, Policy, Regulatory, Scorecard, Segment, SegmentPoints, Subtotal
 
-SUBTOTALS: tuple[Subtotal, ...] = ("ability", "willingness", "behaviour", "external", "links")
-OF_OTHERS = SUBTOTALS[3:]
+OF_OTHERS: tuple[Subtotal, ...] = ("external", "links")
 """What others say, not the borrower."""
+SUBTOTALS: tuple[Subtotal, ...] = ("ability", "willingness", "behaviour", *OF_OTHERS)
 """The order of subtotals everywhere."""
 
 RawScore = tuple[int, tuple[int, int, int, int, int], int, tuple[int, ...]]

@@ -59,7 +59,10 @@ class Footprints:
         old = [life for life in lives if life[-1].at_s - life[0].at_s >= long_s]
         assert old, f"no worker lived for {long_s:g} s"
         pairs = [
-            (life, late) for life in old for late in lives if late[0].at_s >= life[0].at_s + long_s and _met(life, late)
+            (life, late, met)
+            for life in old
+            for late in lives
+            if late[0].at_s >= life[0].at_s + long_s and (met := _met(life, late)) is not None
         ]
         assert pairs, f"no worker that started {long_s:g} s later is there to compare with"
         for life in old:
@@ -67,8 +70,7 @@ class Footprints:
             files = [statistics.median(found.files for found in part) for part in (life[:quarter], life[-quarter:])]
             told = f"in {life[-1].at_s - life[0].at_s:.0f} s"
             assert files[1] <= files[0] + _MORE_FILES, f"files grew from {files[0]:g} to {files[1]:g} {told}"
-        for life, late in pairs:
-            began_s, ended_s = _met(life, late) or (0.0, 0.0)
+        for life, late, (began_s, ended_s) in pairs:
             memory = [
                 int(statistics.median(found.memory for found in part if began_s <= found.at_s <= ended_s)) >> 20
                 for part in (life, late)

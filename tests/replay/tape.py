@@ -73,6 +73,23 @@ class Tape:
         payment = {"payment_id": f"p{self._told}", "method": "manual", "channel": "app", "amount_minor": amount_minor}
         return self.event(at, "repayment_received", borrower, loan_id=loan_id, **(payment | fields))
 
+    def fails(self, at: str) -> str:
+        """A debit of the loan over bank_a that runs into a timeout."""
+        attempt = {"attempt_id": "T1", "amount_minor": 105_000, "method": "auto_debit", "channel": "bank_a"}
+        return self.event(at, "repayment_failed", loan_id="L1", code="timeout", **attempt)
+
+    def penalty(self, at: str, amount_minor: int) -> str:
+        """A penalty on the loan's instalment."""
+        charge = {"instalment_no": 1, "component": "penalty", "amount_minor": amount_minor}
+        return self.event(at, "charge_added", loan_id="L1", **charge)
+
+    def outage(self, at: str, first: str, last: str) -> None:
+        """The incident i1 of bank_a from one day to another is told, with two days of grace."""
+        self.control(
+            at, "incident_opened", incident_id="i1", scope={"channel": "bank_a"}, cause="outage",
+            from_ms=ms(first), until_ms=ms(last), grace_days=2,
+        )  # fmt: skip
+
     def write(self, path: Path, partitions: int | None = None) -> Path:
         """The recording at `path`; a folder also says how many `partitions` its topics had."""
         counts = None if partitions is None else dict.fromkeys(INPUTS, partitions)

@@ -120,14 +120,9 @@ def test_a_waiver_is_told_with_its_amount(tmp_path: Path) -> None:
     tape.profile("2026-01-01 09:00")
     tape.loan("2026-01-01 10:00")
     tape.days("2026-01-01", "2026-01-31")
-    attempt = {"attempt_id": "T1", "amount_minor": 105_000, "method": "auto_debit", "channel": "bank_a"}
-    tape.event("2026-01-31 12:00", "repayment_failed", loan_id="L1", code="timeout", **attempt)
-    penalty = {"instalment_no": 1, "component": "penalty", "amount_minor": 700}
-    tape.event("2026-02-01 12:00", "charge_added", loan_id="L1", **penalty)
-    tape.control(
-        "2026-02-02 12:00", "incident_opened", incident_id="i1", scope={"channel": "bank_a"}, cause="outage",
-        from_ms=ms("2026-01-31"), until_ms=ms("2026-02-02"), grace_days=2,
-    )  # fmt: skip
+    tape.fails("2026-01-31 12:00")
+    tape.penalty("2026-02-01 12:00", 700)
+    tape.outage("2026-02-02 12:00", "2026-01-31", "2026-02-02")
     tape.days("2026-02-03", "2026-02-05")
     what = [decision.what for decision in told(tape.write(tmp_path / "r.jsonl"), "2026-02-05").decisions]
     assert [WHAT["waiver_proposed"].en.format(money="7.00 CNY")] in what

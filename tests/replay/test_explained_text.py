@@ -130,18 +130,13 @@ def test_a_reviewer_is_named_and_an_incident(tmp_path: Path) -> None:
     tape.profile("2026-01-01 09:00")
     tape.loan("2026-01-01 10:00")
     tape.days("2026-01-01", "2026-01-31")
-    attempt = {"attempt_id": "T1", "amount_minor": 105_000, "method": "auto_debit", "channel": "bank_a"}
-    tape.event("2026-01-31 12:00", "repayment_failed", loan_id="L1", code="timeout", **attempt)
+    tape.fails("2026-01-31 12:00")
     tape.event(
         "2026-01-31 13:00", "review_decided", event_id="r1", decision="set_limit", limit_minor=400_000, reviewer="ann"
     )
-    penalty = {"instalment_no": 1, "component": "penalty", "amount_minor": 700}
     tape.days("2026-02-01", "2026-02-03")
-    tape.event("2026-02-03 12:00", "charge_added", loan_id="L1", **penalty)
-    tape.control(
-        "2026-02-03 13:00", "incident_opened", incident_id="i1", scope={"channel": "bank_a"}, cause="outage",
-        from_ms=ms("2026-01-31"), until_ms=ms("2026-02-03"), grace_days=2,
-    )  # fmt: skip
+    tape.penalty("2026-02-03 12:00", 700)
+    tape.outage("2026-02-03 13:00", "2026-01-31", "2026-02-03")
     tape.days("2026-02-04", "2026-02-05")
     told = lines(tape, tmp_path)
     by_hand = decided(told, "limit decreased: 5,000.00 CNY to 4,000.00 CNY")
