@@ -395,7 +395,9 @@ class Judge:
                     )  # fmt: skip
                 elif taken.rung == limits.ZEROED:
                     break
-        desk.undo_listing(lambda listing: overturned(listing.grounds, self._hindsight(borrower, listing, view, 0)))
+        desk.undo_listing(
+            lambda listing: overturned(listing.grounds, self._hindsight(borrower, listing, view, 0, limits.ZEROED))
+        )
 
     def _hindsight(
         self,
