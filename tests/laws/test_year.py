@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from streams.engine import fold, limits
-from streams.engine.standing import Limit
+from streams.engine.standing import Limit, Standing
 from streams.policy.loader import load
 from tests.laws.year.check import Found, check
-from tests.laws.year.flaps import Watch
+from tests.laws.year.flaps import Watch, rests_on_score, score_for
 from tests.laws.year.run import Year, run
 from tests.laws.year.told import DAY_MS, Event
 
@@ -110,6 +110,16 @@ def test_a_step_taken_again_knows_what_was_undone_before() -> None:
     assert watch.watches("B1")
     watch.take("B1", frozen(DAY_MS, ["e1"], event_id="f2"))
     assert [retaken.undone for retaken in watch.retaken] == [wrong]
+
+
+def test_only_a_step_that_rests_on_the_score_has_a_score_and_what_others_say_freezes_nobody() -> None:
+    by_dpd = frozen(DAY_MS, ["e1"])
+    by_score = by_dpd | {"reasons": [by_dpd["reasons"][0] | {"code": "income_fell"}]}
+    assert not rests_on_score(by_dpd)
+    assert rests_on_score(by_score)
+    standing = Standing(score=295, others_points=70)
+    assert score_for(by_score, standing) == 365
+    assert score_for(by_score | {"to_status": "decreased"}, standing) == 295
 
 
 def test_a_step_is_taken_again_by_what_is_harsher_or_by_less_of_an_amount_that_was_raised() -> None:

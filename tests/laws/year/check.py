@@ -22,7 +22,7 @@ from streams.replay.explain import explain
 from streams.replay.recording import Recording, beside
 from streams.replay.simulate.writing import GROUND_TRUTH
 from tests.laws.year.arrears import NEVER, Arrears
-from tests.laws.year.flaps import Retaken, Watch
+from tests.laws.year.flaps import Retaken, Watch, rests_on_score, score_for
 from tests.laws.year.marks import marks
 from tests.laws.year.reasons import Recount
 from tests.laws.year.told import RAISED, Event, Tellers, Told
@@ -230,7 +230,12 @@ class _Year:
             if warning["type"] in RAISED and restored_ms <= warning["told_ms"] <= event_ms
         ]
         before_ms = restored_ms - 1 if event_ms == restored_ms else restored_ms
-        return bool(raised) and min(raised) < explain(path, one.borrower_id, before_ms).standing.score
+        before = explain(path, one.borrower_id, before_ms).standing
+        if raised and min(raised) < before.score:
+            return True
+        return rests_on_score(one.event) and score_for(
+            one.event, explain(path, one.borrower_id, event_ms).standing
+        ) < score_for(one.event, before)
 
 
 def _about(output: Output) -> str:

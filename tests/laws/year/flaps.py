@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from streams.engine.standing import Standing
 from streams.policy.model import STATUSES, Policy
 from tests.laws.year.told import CUT, DAY_MS, Event
 
@@ -73,3 +74,13 @@ def _takes_back(event: Event, restored: Event) -> bool:
     harsher = STATUSES.index(event["to_status"]) > STATUSES.index(restored["to_status"])
     raised = restored["to_minor"] > restored["from_minor"]
     return harsher or (raised and event["to_minor"] < restored["to_minor"])
+
+
+def rests_on_score(event: Event) -> bool:
+    """Whether no rule of the ladder's own carries a step: its reasons are those of the score alone."""
+    return all(reason["code"] != event["type"] for reason in event["reasons"])
+
+
+def score_for(event: Event, standing: Standing) -> int:
+    """The score that a step is judged by; to be frozen or zeroed, nobody loses points by what others say."""
+    return standing.score + (standing.others_points if event["to_status"] in ("frozen", "zeroed") else 0)
