@@ -22,6 +22,7 @@ _COMPILED = (
     "rows", "score", "score_edges", "score_fall", "seen", "shadows", "signal_features", "signal_windows", "view",
     "warnings", "windows",
 )  # fmt: skip
+_COMPILED_BESIDE = ("streams/store/seal.py",)
 _SETUP = """
 import sys
 from mypyc.build import mypycify
@@ -51,7 +52,7 @@ class CompiledEngine(BuildHookInterface[Any]):
         for package in ("schemas", "streams"):
             if not (out / package).is_symlink():
                 (out / package).symlink_to(root / package, target_is_directory=True)
-        modules = [f"streams/engine/{name}.py" for name in _COMPILED]
+        modules = [*(f"streams/engine/{name}.py" for name in _COMPILED), *_COMPILED_BESIDE]
         shutil.rmtree(out / "lib", ignore_errors=True)
         command = [sys.executable, "-c", _SETUP, "build_ext", "--build-lib", "lib", "--build-temp", "temp"]
         subprocess.run([*command, ",".join(modules)], cwd=out, check=True)

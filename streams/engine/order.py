@@ -57,21 +57,27 @@ class Merge:
     def __init__(self, topics: Iterable[str], order_ms: Mapping[str, int]) -> None:
         self._buffers: dict[str, list[Ordered]] = {topic: [] for topic in sorted(topics)}
         self._order_ms = {topic: order_ms.get(topic, 0) for topic in self._buffers}
+        self._bytes = dict.fromkeys(self._buffers, 0)
 
     def push(self, topic: str, records: Iterable[Record]) -> None:
         """Append records of one topic, in offset order."""
         buffer = self._buffers[topic]
-        order_ms = self._order_ms[topic]
+        order_ms, size = self._order_ms[topic], self._bytes[topic]
         for record in records:
             timestamp = record.timestamp
             if timestamp > order_ms:
                 order_ms = timestamp
             buffer.append((order_ms, topic, record.offset, record))
-        self._order_ms[topic] = order_ms
+            size += _size(record)
+        self._order_ms[topic], self._bytes[topic] = order_ms, size
 
     def buffered(self, topic: str) -> int:
         """How many records of `topic` wait to be taken."""
         return len(self._buffers[topic])
+
+    def buffered_bytes(self, topic: str) -> int:
+        """Of how many bytes their values are."""
+        return self._bytes[topic]
 
     def take(self, read_to_end: Iterable[str], limit: int) -> list[Ordered]:
         """Remove and return the next records in order, at most `limit`.
@@ -103,7 +109,13 @@ class Merge:
 
     def _drop(self, taken: Sequence[Ordered]) -> None:
         counts: dict[str, int] = {}
-        for _, topic, _, _ in taken:
+        for _, topic, _, record in taken:
             counts[topic] = counts.get(topic, 0) + 1
+            self._bytes[topic] -= _size(record)
         for topic, count in counts.items():
             del self._buffers[topic][:count]
+
+
+def _size(record: Record) -> int:
+    value = record.value
+    return 0 if value is None else len(value)

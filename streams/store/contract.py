@@ -120,8 +120,8 @@ class Looked(Struct, frozen=True):
 
 
 class Rolled(Struct, frozen=True):
-    """Answer of `roll`: states and next wake-ups (None: none), the place reached (None: nobody is behind it), how many
-    have a state at all, and entries of the index of failures."""
+    """Answer of `roll`: states as they are kept, sealed, and next wake-ups (None: none), the place reached (None:
+    nobody is behind it), how many have a state at all, and entries of the index of failures."""
 
     states: dict[str, tuple[bytes, int | None]]
     after: str | None

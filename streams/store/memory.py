@@ -134,7 +134,7 @@ class MemoryStore:
             if states and size >= most_bytes:
                 reached = next(reversed(states))
                 break
-            states[name] = unseal(name, self._states[name]), self._moments.get(name)
+            states[name] = self._states[name], self._moments.get(name)
             size += len(self._states[name])
         failures = [] if failures_after is None else self._failures.behind(failures_after, ROLL_FAILURES)
         return Rolled(states, reached, len(self._states), failures)

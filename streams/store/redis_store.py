@@ -16,12 +16,12 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import hiredis
 from msgspec import Struct
 from redis.asyncio import Redis
 from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.connection import HiredisRespSerializer
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -53,7 +53,7 @@ from streams.store.contract import (
     StoreError,
     Unavailable,
 )
-from streams.store.seal import BrokenSeal, unseal
+from streams.store.seal import BrokenSeal, check, unseal_all
 
 PART_BYTES = 8 * 1024 * 1024
 PART_STATES = 8_000
@@ -90,10 +90,11 @@ class RedisSettings(Struct, frozen=True):
     snapshots: bool | None
 
 
-# redis-py packs commands in Python, which takes longer than all the rest of a call with thousands of arguments.
+# redis-py looks at each argument in Python, which takes longer than all the rest of a call with thousands of them.
 class _Packed:
     def pack_command(self, *args: Any) -> list[bytes]:
-        return cast(list[bytes], _serializer.pack(*args))
+        # Some commands of its own are two words.
+        return [hiredis.pack_command((*args[0].split(), *args[1:]))]
 
 
 class _Tcp(_Packed, Connection):
@@ -108,7 +109,6 @@ class _Unix(_Packed, UnixDomainSocketConnection):
     pass
 
 
-_serializer = HiredisRespSerializer()
 _PACKED: dict[type, type] = {Connection: _Tcp, SSLConnection: _Tls, UnixDomainSocketConnection: _Unix}
 
 
@@ -292,14 +292,13 @@ class RedisStore:
             [self._meta, self._wakes, self._failures],
             [fence, applied, place, most_bytes, _ROLL_STATES, self._prefix, behind, ROLL_FAILURES],
         )
-        borrowers = [name.decode() for name in names]
-        unsealed = self._unseal(borrowers, states)
         found: dict[str, tuple[bytes, int | None]] = {}
-        # ZSCAN may tell somebody twice.
-        for name, moment in zip(borrowers, moments, strict=True):
-            state = unsealed[name]
-            assert state is not None, "roll gives no state that is not there"
-            found[name] = state, _number(moment)
+        with self._unbroken():
+            # ZSCAN may tell somebody twice.
+            for key, state, moment in zip(names, states, moments, strict=True):
+                name = key.decode()
+                check(name, state)
+                found[name] = state, _number(moment)
         entries = [entry.decode() for entry in failures]
         return Rolled(found, None if reached is None else reached.decode(), total, entries)
 
@@ -344,10 +343,13 @@ class RedisStore:
                 raise Foreign(f"task {self._partition}: Redis holds state of {answer[1].decode()}: {_CHOOSE}")
 
     def _unseal(self, names: Sequence[str], states: Sequence[bytes | None]) -> dict[str, bytes | None]:
+        with self._unbroken():
+            return unseal_all(names, states)
+
+    @contextmanager
+    def _unbroken(self) -> Iterator[None]:
         try:
-            return {
-                name: None if state is None else unseal(name, state) for name, state in zip(names, states, strict=True)
-            }
+            yield
         except BrokenSeal:
             raise Corrupted(f"task {self._partition}: a state does not match its checksum: {_REBUILD}") from None
 

@@ -9,7 +9,8 @@ packed state is a msgpack array, whose first byte is none of a dictionary.
 Compressor and decompressor are for one thread at a time.
 """
 
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from typing import Final
 from zlib import crc32
 
@@ -27,7 +28,7 @@ LEVEL: Final = 1
 CHECKSUM_BYTES: Final = 4
 _FIRST = b"\x01"
 
-_dictionary = ZstdCompressionDict(Path(__file__).with_name("states.zdict").read_bytes())
+_dictionary = ZstdCompressionDict(files("streams.store").joinpath("states.zdict").read_bytes())
 _dictionary.precompute_compress(level=LEVEL)
 _parameters = ZstdCompressionParameters.from_level(
     LEVEL, dict_size=len(_dictionary), format=FORMAT_ZSTD1_MAGICLESS, write_dict_id=False
@@ -46,16 +47,36 @@ def seal(name: str, content: bytes) -> bytes:
     return crc32(body, crc32(name.encode())).to_bytes(CHECKSUM_BYTES, "little") + body
 
 
+def seal_all(states: Mapping[str, bytes]) -> dict[str, bytes]:
+    """`seal` of each state, by borrower."""
+    return {name: seal(name, content) for name, content in states.items()}
+
+
+def check(name: str, sealed: bytes) -> None:
+    """Raises:
+    BrokenSeal: what was sealed under `name` is damaged, or belongs to another name.
+    """
+    if not sealed.startswith(crc32(sealed[CHECKSUM_BYTES:], crc32(name.encode())).to_bytes(CHECKSUM_BYTES, "little")):
+        raise BrokenSeal
+
+
 def unseal(name: str, sealed: bytes) -> bytes:
     """The content of what was sealed under `name`.
 
     Raises:
         BrokenSeal: it is damaged, or belongs to another name.
     """
-    checksum, body = sealed[:CHECKSUM_BYTES], sealed[CHECKSUM_BYTES:]
-    if checksum != crc32(body, crc32(name.encode())).to_bytes(CHECKSUM_BYTES, "little"):
-        raise BrokenSeal
-    return content_of(body)
+    check(name, sealed)
+    return content_of(sealed[CHECKSUM_BYTES:])
+
+
+def unseal_all(names: Sequence[str], sealed: Sequence[bytes | None]) -> dict[str, bytes | None]:
+    """`unseal` of each borrower's; None for who has none.
+
+    Raises:
+        BrokenSeal: one is damaged, or belongs to another name.
+    """
+    return {name: None if state is None else unseal(name, state) for name, state in zip(names, sealed, strict=True)}
 
 
 def content_of(body: bytes) -> bytes:

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct, field
 
 from streams.store.contract import Change
-from streams.store.seal import BrokenSeal, seal, unseal
+from streams.store.seal import BrokenSeal, check, seal, seal_all, unseal
 
 PART_LIMIT_BYTES = 900_000
 """Largest value of one Kafka record; the broker's default limit is 1,048,588 with headers."""
@@ -40,7 +40,7 @@ Position = tuple[int, int]
 
 
 Carried = tuple[bytes, int | None]
-"""(packed state, next wake-up in epoch ms or None)"""
+"""(packed state as it is kept, sealed; next wake-up in epoch ms or None)"""
 
 
 class Roll(Struct, frozen=True, array_like=True):
@@ -93,7 +93,7 @@ class CommitRecord(Struct, frozen=True, array_like=True):
     @property
     def states(self) -> dict[str, bytes]:
         """Every state in it, changed or not."""
-        return {name: state for name, (state, _) in self.carried.items()} | self.changed
+        return {name: unseal(name, state) for name, (state, _) in self.carried.items()} | self.changed
 
     @property
     def moments(self) -> dict[str, int | None]:
@@ -284,7 +284,8 @@ class Reader:
     def _unsealed(self, offset: int, seq: int, body: _Body) -> CommitRecord:
         try:
             changed = {name: unseal(name, sealed) for name, sealed in body.changed.items()}
-            carried = {name: (unseal(name, sealed), moment) for name, (sealed, moment) in body.carried.items()}
+            for name, (sealed, _) in body.carried.items():
+                check(name, sealed)
             task = None if body.task is None else unseal("", body.task)
         except BrokenSeal:
             raise self._error(offset, "a state in it does not match its checksum") from None
@@ -299,7 +300,7 @@ class Reader:
             body.refused,
             body.failures,
             body.failures_from,
-            carried,
+            body.carried,
             body.carried_failures,
             body.erased,
             body.roll,
@@ -314,13 +315,13 @@ def _sealed(record: CommitRecord) -> _Body:
         record.kind,
         record.incarnation,
         record.positions,
-        {name: seal(name, state) for name, state in record.changed.items()},
+        seal_all(record.changed),
         record.wakes,
         None if record.task is None else seal("", record.task),
         record.refused,
         record.failures,
         record.failures_from,
-        {name: (seal(name, state), moment) for name, (state, moment) in record.carried.items()},
+        record.carried,
         record.carried_failures,
         record.erased,
         record.roll,

@@ -20,7 +20,8 @@ log = structlog.get_logger(__name__)
 
 
 class CarriedOn(NamedTuple):
-    """What a commit carries on: states and next wake-ups, entries of the index of failures, and how far it is then."""
+    """What a commit carries on: states, sealed, and next wake-ups, entries of the index of failures, and how far it is
+    then."""
 
     states: dict[str, Carried]
     failures: list[str]

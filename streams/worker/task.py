@@ -109,13 +109,12 @@ class Limits(NamedTuple):
 
 
 class _Source:
-    """One input topic of the task: how far it has been handed over, and how much of that waits in the merge."""
+    """One input topic of the task, and how far it has been handed over."""
 
     def __init__(self, position: int) -> None:
         self.position = position
         self.end: int | None = None
         self.asked_end = 0
-        self.waiting_bytes = 0
         self.shut = False
 
     @property
@@ -207,7 +206,6 @@ class Task:
         source.end = fetched.end
         if fetched.records:
             self._merge.push(fetched.topic, fetched.records)
-            source.waiting_bytes += sum(len(record.value or b"") for record in fetched.records)
             self._throttle(fetched.topic, source)
         self._changed.set()
 
@@ -371,8 +369,6 @@ class Task:
         with self._timed("merge"):
             ended = [topic for topic, source in self._sources.items() if source.read_to_end]
             self._front = self._merge.take(ended, most)
-            for _, topic, _, record in self._front:
-                self._sources[topic].waiting_bytes -= len(record.value or b"")
             for topic, source in self._sources.items():
                 self._throttle(topic, source)
 
@@ -382,9 +378,9 @@ class Task:
 
     def _throttle(self, topic: str, source: _Source) -> None:
         """Shut a topic whose buffer is full, open it at half. The topic that a merge waits for is empty, hence open."""
-        records = self._merge.buffered(topic)
-        full = records >= self._limits.records or source.waiting_bytes >= _BUFFER_BYTES
-        low = records <= self._limits.records // 2 and source.waiting_bytes <= _BUFFER_BYTES // 2
+        records, size = self._merge.buffered(topic), self._merge.buffered_bytes(topic)
+        full = records >= self._limits.records or size >= _BUFFER_BYTES
+        low = records <= self._limits.records // 2 and size <= _BUFFER_BYTES // 2
         if full and not source.shut:
             source.shut = True
             self._inlet.shut({TP(topic, self.partition)})

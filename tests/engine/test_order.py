@@ -62,6 +62,18 @@ def test_order_time_carries_over_a_restart() -> None:
     assert [order_ms for order_ms, *_ in taken] == [80, 90]
 
 
+def test_what_waits_is_counted_in_records_and_in_bytes_of_their_values() -> None:
+    merge = Merge(TOPICS, {})
+    values = [b"four", None, b"", b"two", b"1"]
+    merge.push("logins", [LogRecord("logins", 0, offset, 5, None, value) for offset, value in enumerate(values[:3])])
+    merge.push("logins", [LogRecord("logins", 0, offset, 5, None, value) for offset, value in enumerate(values[3:], 3)])
+    assert (merge.buffered("logins"), merge.buffered_bytes("logins"), merge.buffered_bytes("control")) == (5, 8, 0)
+    merge.take(TOPICS, 4)
+    assert (merge.buffered("logins"), merge.buffered_bytes("logins")) == (1, 1)
+    merge.take(TOPICS, 4)
+    assert (merge.buffered("logins"), merge.buffered_bytes("logins")) == (0, 0)
+
+
 @given(
     st.fixed_dictionaries({topic: st.lists(st.integers(0, 30), max_size=25) for topic in TOPICS}),
     st.randoms(use_true_random=False),

@@ -1,12 +1,14 @@
 """The commit log's records survive the wire, and what did not is found."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.store import seal as sealing
+from streams.store.seal import seal, unseal
 from streams.worker import commitlog
 from streams.worker.commitlog import ORIGIN, CommitLogError, CommitRecord, Committed, Encoded, Reader, Roll, encode
 from tests.store.changes import change
@@ -26,7 +28,9 @@ records = st.builds(
     task=st.none() | st.binary(max_size=300),
     failures=st.lists(st.text(max_size=20), max_size=5),
     failures_from=st.none() | st.text(max_size=8),
-    carried=st.dictionaries(names, st.tuples(st.binary(max_size=300), st.none() | instants), max_size=3),
+    carried=st.dictionaries(names, st.tuples(st.binary(max_size=300), st.none() | instants), max_size=3).map(
+        lambda carried: {name: (seal(name, state), moment) for name, (state, moment) in carried.items()}
+    ),
     carried_failures=st.lists(st.text(max_size=20), max_size=5),
     erased=st.lists(names, max_size=3),
     roll=st.builds(
@@ -50,6 +54,11 @@ def read_all(reader: Reader, values: Iterable[bytes], at: int = 0) -> None:
         reader.feed(offset, value)
 
 
+def patch_seal(monkeypatch: pytest.MonkeyPatch, wrong: Callable[[str, bytes], bytes]) -> None:
+    for module in (sealing, commitlog):
+        monkeypatch.setattr(module, "seal", wrong)
+
+
 def chain(count: int, limit: int = 900_000) -> list[Encoded]:
     """Records that follow one another."""
     written: list[Encoded] = []
@@ -67,7 +76,8 @@ def test_a_record_comes_back_from_its_parts(record: CommitRecord, room: int, pre
     assert all(len(value) <= OVERHEAD + room for value in encoded.values)
     committed = read(Reader(2), encoded, at=40)
     assert committed == Committed(record, 40, 39 + len(encoded.values), encoded.digest, encoded.sealed)
-    states = {name: state for name, (state, _) in record.carried.items()} | record.changed
+    states = {name: unseal(name, state) for name, (state, _) in record.carried.items()} | record.changed
+    assert record.states == states
     moments = {name: moment for name, (_, moment) in record.carried.items()} | record.wakes
     failures = record.carried_failures + record.failures
     assert committed.change == change(
@@ -193,9 +203,7 @@ def test_what_the_first_version_wrote_is_read_and_goes_on(monkeypatch: pytest.Mo
     record = CommitRecord("chunk", 0, "log", changed={"anna": b"\x95state"}, task=b"\x95task", wakes={"anna": 5})
     with monkeypatch.context() as before:
         before.setattr(commitlog, "_VERSION", 1)
-        before.setattr(
-            commitlog, "seal", lambda name, state: crc32(state, crc32(name.encode())).to_bytes(4, "little") + state
-        )
+        patch_seal(before, lambda name, state: crc32(state, crc32(name.encode())).to_bytes(4, "little") + state)
         first = encode(record)
     assert first.values[0][4] == 1
     log = Reader(0)
@@ -211,8 +219,13 @@ def test_what_the_first_version_wrote_is_read_and_goes_on(monkeypatch: pytest.Mo
 
 def test_a_state_that_does_not_match_its_checksum_is_found_and_nobody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     # Damaged before it was sent: the checksums of the parts and the digest are right.
-    monkeypatch.setattr(commitlog, "seal", lambda name, state: bytes(4) + state)
-    for record in (CommitRecord("chunk", 0, "log", changed={"anna": b"x"}), CommitRecord("chunk", 0, "log", task=b"x")):
+    damaged = bytes(4) + b"x"
+    patch_seal(monkeypatch, lambda name, state: damaged)
+    for record in (
+        CommitRecord("chunk", 0, "log", changed={"anna": b"x"}),
+        CommitRecord("chunk", 0, "log", task=b"x"),
+        CommitRecord("chunk", 0, "log", carried={"anna": (damaged, None)}),
+    ):
         (value,) = encode(record).values
         with pytest.raises(CommitLogError, match="offset 5: a state in it does not match") as caught:
             Reader(0).feed(5, value)

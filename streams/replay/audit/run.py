@@ -30,6 +30,7 @@ from streams.replay.audit.report import Audit, AuditError, Difference, Flaw, Kin
 from streams.replay.cycle import LocalTask
 from streams.replay.moment import parse_moment
 from streams.store.redis_store import RedisStore, open_redis
+from streams.store.seal import unseal
 from streams.worker.commitlog import CommitRecord, Position
 from streams.worker.tasklogs import open_log_consumer
 from streams.worker.topics import open_admin
@@ -266,7 +267,7 @@ class _TaskAudit:
         if folded.erased != record.erased:
             self._tell("state", "differs", at, "others are erased than the engine says")
         for name, (state, _) in record.carried.items():
-            if state != self._local.state(name):
+            if unseal(name, state) != self._local.state(name):
                 self._tell("state", "differs", at, "carried on otherwise than it was", (), name)
         if record.task is not None and pack_task(folded.task) != record.task:
             self._tell("task state", "differs", at, _unlike(folded.task, unpack_task(record.task)))
