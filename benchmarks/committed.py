@@ -6,6 +6,13 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from tests.parts import wait_until
+
+_NO_LEADER_YET: Final = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+)
 FROM_START: Final[Mapping[int, int]] = MappingProxyType({})
 
 
@@ -30,11 +37,27 @@ def committed_of(
 
 
 def ends_of(bootstrap: str, topic: str, partitions: int) -> dict[int, int]:
-    """Where each partition ends now."""
+    """Where each partition ends now; the broker that leads one may not know of that yet where the topic is new.
+
+    Raises:
+        KafkaException: the broker answers with an error.
+        BrokenPart: a partition gets no leader.
+    """
     consumer = reader_of(bootstrap)
+    ends: dict[int, int] = {}
+
+    def told() -> bool:
+        try:
+            for number in range(len(ends), partitions):
+                ends[number] = int(consumer.get_watermark_offsets(TopicPartition(topic, number))[1])
+        except KafkaException as error:
+            if error.args[0].code() not in _NO_LEADER_YET:
+                raise
+        return len(ends) == partitions
+
     try:
-        ends = (consumer.get_watermark_offsets(TopicPartition(topic, number)) for number in range(partitions))
-        return {number: int(end) for number, (_, end) in enumerate(ends)}
+        wait_until(told, f"the leaders of {topic}")
+        return ends
     finally:
         consumer.close()
 
