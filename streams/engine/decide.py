@@ -84,7 +84,7 @@ class Judge:
         every = self._loan_views(case, day, emitter, task)
         view = self._view(case, every, as_of_ms, day, task)
         level, rung = standing.level, 0 if standing.limit is None else standing.limit.rung
-        self._look_past_others(view)
+        view.own_level = warnings.note_own(self.policy.warnings, standing, view)
         cured = self._note_clean(standing, every, day)
         desk = reviews.Desk(self._office, case, view, emitter, task)
         desk.begin()
@@ -109,7 +109,8 @@ class Judge:
         else:
             warnings.judge_warnings(self.policy.warnings, standing, view, emitter, self._reasoner)
         view.pressing = warnings.pressing_level(self.policy.warnings, standing, view)
-        self._look_past_others(view)
+        # Levels have moved since, and what people have barred is known.
+        view.own_level = warnings.note_own(self.policy.warnings, standing, view)
         if standing.limit is not None and standing.limit.rung > 0:
             view.called = warnings.called_level(self.policy.warnings, view, view.scored.score)
         offers.judge_offers(self.policy.offers, view, emitter)
@@ -223,11 +224,6 @@ class Judge:
             levels=self.policy.warnings,
             others_points=self.compiled.others_points(segment, result.subtotals),
         )
-
-    def _look_past_others(self, view: View) -> None:
-        """Note the level without what others say; it follows what people have barred since it was noted last."""
-        if view.others_points:
-            view.own_level = warnings.called_level(self.policy.warnings, view, view.score_for(limits.FROZEN))
 
     def _distressed_from(self, every: list[LoanView], day: int) -> int | None:
         loans = ((view.loan, view.position) for view in every)

@@ -29,11 +29,15 @@ class ScoreEdges:
 
     def keep(self, standing: Standing, score: int, tier: int, day: int, shift_points: int) -> bool:
         """Note a score as of `day` if it lies between the same edges as the last one did on its own day; whether it
-        does. It asks the same of the falls, which the days alone can end. Edges are `shift_points` higher."""
+        does. It asks the same of the falls, which the days alone can end, and of the score without the points lost by
+        what others say, of which there are as many as before. Edges are `shift_points` higher."""
         if score != standing.score or day != standing.score_day or shift_points != standing.shift_points:
-            before = self._place(standing, standing.score, standing.score_day, standing.shift_points)
-            if self._place(standing, score, day, shift_points) != before:
-                return False
+            before_day, before_shift = standing.score_day, standing.shift_points
+            others_points = standing.others_points
+            for more in (0, others_points) if others_points else (0,):
+                before = self._place(standing, standing.score + more, before_day, before_shift)
+                if self._place(standing, score + more, day, shift_points) != before:
+                    return False
             note(standing, score, tier, day)
             standing.shift_points = shift_points
         return True

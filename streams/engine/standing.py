@@ -38,7 +38,8 @@ class Ground(Struct, array_like=True, gc=False):
 
 
 class WarningDecision(Struct, array_like=True, gc=False):
-    """A raise or escalation in force."""
+    """A raise or escalation in force. `by_others`: so many levels, from its own down, have been called for only with
+    what others say, then and since."""
 
     event_id: str
     day: int
@@ -46,6 +47,7 @@ class WarningDecision(Struct, array_like=True, gc=False):
     previous_level: int
     grounds: list[Ground]
     at_ms: int = 0
+    by_others: int = 0
 
 
 class LimitDecision(Struct, array_like=True, gc=False):

@@ -19,7 +19,7 @@ from streams.engine.profile import Profile
 from streams.engine.rows import short_rows, whole_rows
 from streams.engine.standing import Standing
 
-SCHEMA: Final = 5
+SCHEMA: Final = 6
 """Version of the packed form. Every change raises it, appending a field too: a worker that does not know the field
 would drop it, and in a rolling upgrade a task may go back to one. It refuses a newer version instead."""
 OLDEST_SCHEMA: Final = 2

@@ -43,7 +43,7 @@ class View(Struct, gc=False):
     score, because of `factors`. `levels` are the policy's warning levels, from the lowest up.
 
     `others_points`: by how many points the score would be higher if all that others say (bureaus, listings, links) were
-    unknown; 0 where that costs nothing. `own_level`: the highest level that is called for without it.
+    unknown; 0 where that costs nothing. `own_level`: the highest level that would press without it.
 
     What people have decided: no rung from `rung_below` and no level from `level_below` up is taken by the policy, for
     confirmed fraud none from `fraud_rung_below`, for a suspicion nothing is frozen where that is `suspicion_barred`.
@@ -97,9 +97,14 @@ class View(Struct, gc=False):
         """The borrower's managed DPD: the worst of its loans."""
         return max((view.position.managed for view in self.loans), default=0)
 
+    @property
+    def own_score(self) -> int:
+        """The score with what others say taken as unknown, where that is better."""
+        return self.scored.score + self.others_points
+
     def score_for(self, rung: int) -> int:
         """The score that a step to a rung is judged by: what others say alone never freezes or zeroes anyone."""
-        return self.scored.score + self.others_points if rung >= _FROZEN else self.scored.score
+        return self.own_score if rung >= _FROZEN else self.scored.score
 
     def level_for(self, rung: int, level: int) -> int:
         """As `score_for`, a warning level."""

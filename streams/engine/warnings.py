@@ -29,8 +29,8 @@ def _by_dpd(rule: WarningLevel, view: View) -> bool:
     return rule.managed_dpd_from is not None and view.managed >= rule.managed_dpd_from
 
 
-def _may_leave(rule: WarningLevel, view: View) -> bool:
-    if view.scored.score < max(leave_bounds(rule, view), default=NEVER_BELOW):
+def _may_leave(rule: WarningLevel, view: View, score: int) -> bool:
+    if score < max(leave_bounds(rule, view), default=NEVER_BELOW):
         return False
     return rule.leave_managed_dpd_below is None or view.managed < rule.leave_managed_dpd_below
 
@@ -89,7 +89,10 @@ def _stand_at(level: int, event_id: str, previous: int, rule: WarningLevel, stan
         for bound in score_bounds(rule, view)
         if view.scored.score < bound
     ]
-    standing.warnings.append(WarningDecision(event_id, view.day, level, previous, grounds, view.as_of_ms))
+    by_others = 0
+    if view.others_points:
+        by_others = max(0, level - called_level(view.levels, view, view.own_score))
+    standing.warnings.append(WarningDecision(event_id, view.day, level, previous, grounds, view.as_of_ms, by_others))
     standing.level, standing.level_day = level, view.day
     standing.below_since_ms = [0] * len(standing.below_since_ms)
 
@@ -126,7 +129,7 @@ def note_dwell(rules: tuple[WarningLevel, ...], standing: Standing, view: View) 
     """Note since when the levels in force may be left; where nothing may be said, that is all that is done."""
     below = standing.below_since_ms
     for index in range(1, standing.level + 1):
-        if not _may_leave(rules[index - 1], view):
+        if not _may_leave(rules[index - 1], view, view.scored.score):
             below[index] = 0
         elif below[index] == 0:
             below[index] = view.as_of_ms
@@ -137,10 +140,29 @@ def pressing_level(rules: tuple[WarningLevel, ...], standing: Standing, view: Vi
 
     Above it a level only waits out its dwell time. That holds restrictions in place, but is no ground for a new one.
     """
-    for level in range(standing.level, 0, -1):
-        if not _may_leave(rules[level - 1], view):
-            return level
-    return 0
+    return _pressing_up_to(standing.level, rules, view, view.scored.score)
+
+
+def _pressing_up_to(level: int, rules: tuple[WarningLevel, ...], view: View, score: int) -> int:
+    while level and _may_leave(rules[level - 1], view, score):
+        level -= 1
+    return level
+
+
+def note_own(rules: tuple[WarningLevel, ...], standing: Standing, view: View) -> int:
+    """The highest level that would press if all that others say were unknown, and notes up to where the levels in force
+    have been called for without it.
+
+    A level that others have raised may press for long after they speak better of the borrower: then it is theirs still.
+    """
+    if not view.others_points and not any(decision.by_others for decision in standing.warnings):
+        return len(LEVELS)
+    called = called_level(rules, view, view.own_score)
+    own = 0
+    for decision in standing.warnings:
+        decision.by_others = min(decision.by_others, max(0, decision.level - called))
+        own = max(own, decision.level - decision.by_others)
+    return max(called, _pressing_up_to(min(own, standing.level), rules, view, view.own_score))
 
 
 def called_level(rules: tuple[WarningLevel, ...], view: View, score: int) -> int:

@@ -100,11 +100,13 @@ class ScoreShown(Struct, frozen=True):
 
 class StandingShown(Struct, frozen=True):
     """As of the last judgement: a borrower is judged after its own events and at its own wake-ups, so that `score` may
-    be older than the score of the features shown. `score` and `tier` are None before the first, limit fields without a
-    limit."""
+    be older than the score of the features shown. `own_score` is the score with what others say taken as unknown, where
+    that is better: by it a borrower is frozen or zeroed. Scores and `tier` are None before the first, limit fields
+    without a limit."""
 
     level: str
     score: int | None
+    own_score: int | None
     tier: str | None
     limit_status: str | None
     limit_minor: int | None
@@ -330,6 +332,7 @@ def _standing(standing: Standing, judge: Judge | None) -> StandingShown:
     return StandingShown(
         level=LEVELS[standing.level],
         score=None if judge is None else standing.score,
+        own_score=None if judge is None else standing.score + standing.others_points,
         tier=None if judge is None else judge.policy.score.tiers[standing.tier].name,
         limit_status=None if limit is None else status_of(limit.rung),
         limit_minor=None if limit is None else limit.minor,

@@ -38,6 +38,10 @@ def _heading(found: Explained) -> list[RenderableType]:
     ]
     if standing.limit_minor is not None and standing.currency is not None:
         lines.append(f"limit: {money(standing.limit_minor, standing.currency)}, {standing.limit_status}")
+    if standing.score != standing.own_score:
+        lines.append(
+            f"a freeze is judged by a score of {standing.own_score}, without what others say ({standing.score})"
+        )
     if found.macro is not None:
         behind = [f"{factor.indicator or factor.event_id} {factor.factor:+}" for factor in found.macro.factors]
         lines.append(f"thresholds on the score shifted by {found.macro.shift_points:+}: {', '.join(behind)}")

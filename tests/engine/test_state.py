@@ -32,6 +32,7 @@ LAYOUTS = {
     (Borrower, 3): "79e24696ea99593f",
     (Borrower, 4): "79e24696ea99593f",
     (Borrower, 5): "d0ac78f90da26907",
+    (Borrower, 6): "c9ed54910caf6331",
     (TaskState, 1): "44c8b013c95ef256",
     (TaskState, 2): "9511a70a4bbcc1e7",
 }

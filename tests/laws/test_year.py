@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from streams.engine import fold, limits
-from streams.engine.standing import Limit, Standing
+from streams.engine.standing import Limit
 from streams.policy.loader import load
+from streams.replay.explain import StandingShown
 from tests.laws.year.check import Found, check
 from tests.laws.year.flaps import Watch, rests_on_score, score_for
 from tests.laws.year.run import Year, run
@@ -117,7 +118,7 @@ def test_only_a_step_that_rests_on_the_score_has_a_score_and_what_others_say_fre
     by_score = by_dpd | {"reasons": [by_dpd["reasons"][0] | {"code": "income_fell"}]}
     assert not rests_on_score(by_dpd)
     assert rests_on_score(by_score)
-    standing = Standing(score=295, others_points=70)
+    standing = StandingShown("critical", 295, 365, "E", "decreased", 700, 4, "CNY")
     assert score_for(by_score, standing) == 365
     assert score_for(by_score | {"to_status": "decreased"}, standing) == 295
 

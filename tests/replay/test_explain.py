@@ -122,8 +122,8 @@ def test_before_the_first_tick_nothing_is_judged(tmp_path: Path) -> None:
     found = shown(tape.write(tmp_path / "r.jsonl"), "2026-02-10")
     assert found["clock"] is None
     assert found["standing"] == {
-        "level": "none", "score": None, "tier": None, "limit_status": None, "limit_minor": None, "limit_seq": None,
-        "currency": None,
+        "level": "none", "score": None, "own_score": None, "tier": None, "limit_status": None, "limit_minor": None,
+        "limit_seq": None, "currency": None,
     }  # fmt: skip
     assert found["loans"][0]["dpd"]["contractual"] == 10
     assert found["decisions"] == []

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from streams.engine.standing import Standing
 from streams.policy.model import STATUSES, Policy
+from streams.replay.explain import StandingShown
 from tests.laws.year.told import CUT, DAY_MS, Event
 
 
@@ -81,6 +81,8 @@ def rests_on_score(event: Event) -> bool:
     return all(reason["code"] != event["type"] for reason in event["reasons"])
 
 
-def score_for(event: Event, standing: Standing) -> int:
+def score_for(event: Event, standing: StandingShown) -> int:
     """The score that a step is judged by; to be frozen or zeroed, nobody loses points by what others say."""
-    return standing.score + (standing.others_points if event["to_status"] in ("frozen", "zeroed") else 0)
+    score = standing.own_score if event["to_status"] in ("frozen", "zeroed") else standing.score
+    assert score is not None, "a step is taken by a judgement"
+    return score
