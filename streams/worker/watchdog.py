@@ -52,9 +52,12 @@ class Watchdog:
         self._wind_up()
 
     def stop(self) -> None:
+        """End the watch, and its thread: one that wakes up while the interpreter is taken down can crash the process."""
         self._stopped.set()
         if self._has_timer:
             faulthandler.cancel_dump_traceback_later()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _wind_up(self) -> None:
         if self._has_timer and self._thread.is_alive() and not self._stopped.is_set():
