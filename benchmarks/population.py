@@ -30,6 +30,7 @@ from streams.policy.loader import load
 from streams.replay.cycle import LocalTask, chunks
 from streams.replay.progress import Advance
 from streams.replay.recording import Recording
+from streams.store.seal import seal
 from streams.worker.commitlog import ORIGIN, CommitRecord, Encoded, Roll, encode
 from tests.parts import BrokenPart
 
@@ -183,6 +184,10 @@ class Population:
         due = (one.name for one in self._templates if one.wake_ms is not None and one.wake_ms <= moment_ms)
         return sum(len(self.clones_of(name)) for name in due)
 
+    def state_bytes(self) -> int:
+        """Of how many bytes all packed states are."""
+        return sum(len(one.state) * len(self.clones_of(one.name)) for one in self._templates)
+
     def _template(self, clone: int) -> Template:
         return self._templates[clone % len(self._templates)]
 
@@ -201,7 +206,7 @@ class Population:
                 seq,
                 _LOG_NAME,
                 positions=positions,
-                changed={name: template.state for name, template in named},
+                changed={name: seal(name, template.state) for name, template in named},
                 wakes={name: template.wake_ms for name, template in named if template.wake_ms is not None},
                 failures=[begin + name for name, template in named for begin in template.failures],
                 roll=Roll(borrowers=counted.total()),
@@ -211,7 +216,7 @@ class Population:
             seq + 1,
             _LOG_NAME,
             positions=positions,
-            task=pack_task(self._task(counted)),
+            task=seal("", pack_task(self._task(counted))),
             roll=Roll(borrowers=counted.total()),
         )
 
@@ -309,17 +314,16 @@ def write_log(bootstrap: str, population: Population, advance: Advance) -> Writt
             "log_level": 3,
         }
     )
-    state_bytes = sealed_bytes = 0
+    sealed_bytes = 0
     for partition in range(PARTITIONS):
         for record, encoded in encoded_of(population.commits(partition)):
             for value in encoded.values:
                 producer.produce(COMMITS, value, partition=partition, on_delivery=told)
             while len(producer) > _WAITING_PARTS:
                 producer.poll(0.1)
-            state_bytes += sum(map(len, record.changed.values()))
-            sealed_bytes += sum(map(len, encoded.sealed.states.values()))
+            sealed_bytes += sum(map(len, record.changed.values()))
             advance(len(record.changed))
     left = producer.flush(_END_S)
     if refused or left:
         raise BrokenPart(f"the broker did not take the commit log: {refused[0] if refused else f'{left} parts wait'}")
-    return Written(state_bytes, sealed_bytes)
+    return Written(population.state_bytes(), sealed_bytes)

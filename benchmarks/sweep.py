@@ -31,6 +31,7 @@ from streams.engine.order import LogRecord
 from streams.engine.state import unpack_task
 from streams.replay.produce import SLICE_RECORDS, TopicSink
 from streams.replay.progress import progress
+from streams.store.seal import unseal
 from streams.worker.commitlog import CommitRecord
 from tests.parts import BrokenPart
 
@@ -209,7 +210,7 @@ class SweepTail(Tail):
     def note(self, partition: int, at_s: float, record: CommitRecord) -> None:
         if record.task is None or partition in self.ended_s:
             return
-        task = unpack_task(record.task)
+        task = unpack_task(unseal("", record.task))
         if task.clock_ms == self.tick_ms and task.sweep is None:
             self.ended_s[partition] = at_s
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.topics import DLQS, INPUTS, OUTPUTS
+from streams.store.seal import seal, seal_all
 from streams.worker.commitlog import CommitRecord, Committed, encode
 from tests.faults.checks import check_claims_move_nothing, check_each_counted, check_log_is_held
 from tests.faults.footprints import Footprint, Footprints
@@ -51,15 +52,21 @@ def test_a_long_run_goes_on_where_it_was_cut_off_and_sums_up_all_of_it(
 
 def committed(kind: Any, seq: int, position: int, **fields: Any) -> Committed:
     record = CommitRecord(kind, seq, "log", positions=dict.fromkeys(INPUTS, (position, 7)), **fields)
-    return Committed(record, seq, seq, b"", encode(record).sealed)
+    return Committed(record, seq, seq, encode(record).digest)
 
 
 LOG = [
     committed("claim", 1, 0),
-    committed("chunk", 2, 2, changed={"a": b"1", "b": b"1"}, wakes={"a": 5}, task=b"t1"),
+    committed("chunk", 2, 2, changed=seal_all({"a": b"1", "b": b"1"}), wakes={"a": 5}, task=seal("", b"t1")),
     committed("claim", 3, 2),
     committed(
-        "chunk", 4, 3, changed={"a": b"2"}, wakes={"a": None, "b": 9}, task=b"t2", refused=dict.fromkeys(INPUTS, (3, 1))
+        "chunk",
+        4,
+        3,
+        changed=seal_all({"a": b"2"}),
+        wakes={"a": None, "b": 9},
+        task=seal("", b"t2"),
+        refused=dict.fromkeys(INPUTS, (3, 1)),
     ),
 ]
 LETTER = (b"a", b"{", [("__dlq.errors.reason", b"malformed_json")])

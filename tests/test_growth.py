@@ -21,6 +21,7 @@ from streams.engine.calendar import DAY_MS
 from streams.engine.erasure import uncount
 from streams.engine.state import unpack, unpack_task
 from streams.store.memory import MemoryStore
+from streams.store.seal import unseal
 from streams.worker.commitlog import Committed, Reader
 from tests.parts import BrokenPart, MissingPart
 
@@ -94,10 +95,11 @@ async def test_a_store_that_copies_the_log_holds_state_wake_up_and_failures_of_e
 def test_a_task_counts_its_clones(population: Population) -> None:
     for partition in range(PARTITIONS):
         log = _read(population, partition)
-        assert log[-1].record.task is not None
-        task = unpack_task(log[-1].record.task)
+        packed = log[-1].record.packed_task
+        assert packed is not None
+        task = unpack_task(packed)
         assert (task.clock_ms, task.sweep) == (population.snapshot.clock_ms, None)
-        states = [state for committed in log for state in committed.record.changed.values()]
+        states = [unseal(name, state) for committed in log for name, state in committed.record.changed.items()]
         assert sum(task.levels.values()) == len(states)
         for state in states:
             uncount(unpack(state), task)

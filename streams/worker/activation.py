@@ -95,9 +95,10 @@ async def activate(settings: Settings, activation: Activation, wait_s: float) ->
         activated = Activated(written.event_id, written.policy_id, written.digest, written.mode)
         for task, offset in enumerate(written.offsets):
             commit = await taken(CommitLog(consumer, task), CONTROL, begin[task], offset, until_s)
-            if commit is None or commit.record.task is None:
+            packed = None if commit is None else commit.record.packed_task
+            if packed is None:
                 activated.waiting.append(task)
-            elif written.event_id in unpack_task(commit.record.task).control_seen:
+            elif written.event_id in unpack_task(packed).control_seen:
                 activated.in_force.append(task)
             else:
                 activated.refused[task] = ""

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct, field
 
 from streams.store.contract import Change
-from streams.store.seal import BrokenSeal, check, seal, seal_all, unseal
+from streams.store.seal import BrokenSeal, check, unseal
 
 PART_LIMIT_BYTES = 900_000
 """Largest value of one Kafka record; the broker's default limit is 1,048,588 with headers."""
@@ -68,11 +68,11 @@ class CommitRecord(Struct, frozen=True, array_like=True):
 
     `seq` rises by one per record of a task. `incarnation` names the log: coined by its first claim and copied into
     every later record. `positions` maps each input topic to where reading goes on. All that follows is as in
-    `streams.store.contract.Change`; `task` None leaves it as it was. A claim repeats the positions of the record
-    before it, so that the newest record always tells them; likewise `refused`, what was refused lately (see
-    `streams.worker.refusals`), and `roll`, how far the rolling snapshot is. `carried` are states and next wake-ups of
-    borrowers that have not changed, `carried_failures` old entries of the index of failures: what the snapshot carries
-    on (see `streams.worker.roll`).
+    `streams.store.contract.Change`, states sealed too; `task` None leaves it as it was. A claim repeats the positions
+    of the record before it, so that the newest record always tells them; likewise `refused`, what was refused lately
+    (see `streams.worker.refusals`), and `roll`, how far the rolling snapshot is. `carried` are states and next wake-ups
+    of borrowers that have not changed, `carried_failures` old entries of the index of failures: what the snapshot
+    carries on (see `streams.worker.roll`).
     """
 
     kind: Kind
@@ -92,28 +92,25 @@ class CommitRecord(Struct, frozen=True, array_like=True):
 
     @property
     def states(self) -> dict[str, bytes]:
-        """Every state in it, changed or not."""
-        return {name: unseal(name, state) for name, (state, _) in self.carried.items()} | self.changed
+        """Every state in it, changed or not, as the store keeps it."""
+        return {name: state for name, (state, _) in self.carried.items()} | self.changed
 
     @property
     def moments(self) -> dict[str, int | None]:
         """The next wake-up of everybody in it whose wake-up may have to be set."""
         return {name: moment for name, (_, moment) in self.carried.items()} | self.wakes
 
-
-class Sealed(Struct, frozen=True):
-    """All states of a record, and that of its task, as its log holds them: sealed once, for log and store."""
-
-    states: dict[str, bytes]
-    task: bytes | None
+    @property
+    def packed_task(self) -> bytes | None:
+        """The packed state of the task, None where it is as it was."""
+        return None if self.task is None else unseal("", self.task)
 
 
 class Encoded(Struct, frozen=True):
-    """A record ready to be sent: its parts in order, the digest that the next record names, and its states."""
+    """A record ready to be sent: its parts in order, and the digest that the next record names."""
 
     values: list[bytes]
     digest: bytes
-    sealed: Sealed
 
 
 class Committed(Struct, frozen=True):
@@ -123,19 +120,18 @@ class Committed(Struct, frozen=True):
     first: int
     last: int
     digest: bytes
-    sealed: Sealed
 
     @property
     def change(self) -> Change:
         """What a store copies of it."""
-        record, sealed = self.record, self.sealed
+        record = self.record
         failures = record.carried_failures + record.failures
         return Change(
             self.last,
             self.first,
-            sealed.states,
+            record.states,
             record.moments,
-            sealed.task,
+            record.task,
             failures,
             record.failures_from,
             record.erased,
@@ -143,7 +139,7 @@ class Committed(Struct, frozen=True):
 
 
 class _Body(Struct, array_like=True):
-    """The content of a record: states are sealed."""
+    """The content of a record: all of it but its sequence number, which stands in the head of each part."""
 
     kind: Kind
     incarnation: str
@@ -158,11 +154,6 @@ class _Body(Struct, array_like=True):
     carried_failures: list[str] = []
     erased: list[str] = field(default_factory=list)
     roll: Roll = Roll()
-
-    @property
-    def sealed(self) -> Sealed:
-        carried = {name: state for name, (state, _) in self.carried.items()}
-        return Sealed(carried | self.changed, self.task)
 
 
 class _Head(NamedTuple):
@@ -189,7 +180,7 @@ def encode(record: CommitRecord, previous: bytes = ORIGIN, limit: int = PART_LIM
     Raises:
         CommitLogError: the record needs more parts than can be counted.
     """
-    body = _sealed(record)
+    body = _Body(*(getattr(record, name) for name in _Body.__struct_fields__))
     content = bytes(cramjam.zstd.compress(_body_encoder.encode(body), level=1))
     digest = _digest(previous, record.seq, content)
     room = limit - _HEAD.size - _CHECK.size
@@ -201,7 +192,7 @@ def encode(record: CommitRecord, previous: bytes = ORIGIN, limit: int = PART_LIM
         head = _HEAD.pack(_MAGIC, _VERSION, record.seq, part, parts, len(content), previous, digest)
         value = head + content[part * room : (part + 1) * room]
         values.append(value + _CHECK.pack(crc32(value)))
-    return Encoded(values, digest, body.sealed)
+    return Encoded(values, digest)
 
 
 class Reader:
@@ -248,9 +239,8 @@ class Reader:
         self._head, self._parts = None, []
         if len(whole) != head.length or _digest(head.previous, head.seq, whole) != head.digest:
             raise self._error(offset, "the content does not match its digest")
-        body = self._read(offset, whole)
-        record = self._unsealed(offset, head.seq, body)
-        self._last = Committed(record, self._first, offset, head.digest, body.sealed)
+        record = self._read(offset, head.seq, whole)
+        self._last = Committed(record, self._first, offset, head.digest)
         return self._last
 
     def _open(self, offset: int, value: bytes | None) -> tuple[_Head, bytes]:
@@ -275,57 +265,23 @@ class Reader:
         if head.previous != last.digest:
             raise self._error(offset, f"commit {head.seq} was not written after the one at offset {last.last}")
 
-    def _read(self, offset: int, content: bytes) -> _Body:
+    def _read(self, offset: int, seq: int, content: bytes) -> CommitRecord:
         try:
-            return _body_decoder.decode(bytes(cramjam.zstd.decompress(content)))
+            body = _body_decoder.decode(bytes(cramjam.zstd.decompress(content)))
         except (cramjam.DecompressionError, msgspec.MsgspecError) as error:
             raise self._error(offset, f"the content cannot be read ({type(error).__name__})") from error
-
-    def _unsealed(self, offset: int, seq: int, body: _Body) -> CommitRecord:
+        record = CommitRecord(seq=seq, **{name: getattr(body, name) for name in _Body.__struct_fields__})
         try:
-            changed = {name: unseal(name, sealed) for name, sealed in body.changed.items()}
-            for name, (sealed, _) in body.carried.items():
-                check(name, sealed)
-            task = None if body.task is None else unseal("", body.task)
+            for name, state in record.states.items():
+                check(name, state)
+            if record.task is not None:
+                check("", record.task)
         except BrokenSeal:
             raise self._error(offset, "a state in it does not match its checksum") from None
-        return CommitRecord(
-            body.kind,
-            seq,
-            body.incarnation,
-            body.positions,
-            changed,
-            body.wakes,
-            task,
-            body.refused,
-            body.failures,
-            body.failures_from,
-            body.carried,
-            body.carried_failures,
-            body.erased,
-            body.roll,
-        )
+        return record
 
     def _error(self, offset: int, what: str) -> CommitLogError:
         return CommitLogError(f"commit log of task {self._partition}, offset {offset}: {what}")
-
-
-def _sealed(record: CommitRecord) -> _Body:
-    return _Body(
-        record.kind,
-        record.incarnation,
-        record.positions,
-        seal_all(record.changed),
-        record.wakes,
-        None if record.task is None else seal("", record.task),
-        record.refused,
-        record.failures,
-        record.failures_from,
-        record.carried,
-        record.carried_failures,
-        record.erased,
-        record.roll,
-    )
 
 
 def _digest(previous: bytes, seq: int, content: bytes) -> bytes:

@@ -211,7 +211,7 @@ class Takeover:
         parts = [Message(COMMITS, commits.partition, None, value) for value in encoded.values]
         offsets = await producer.commit((), parts)
         self._progressed(commits.partition)
-        return Committed(record, offsets[0], offsets[-1], encoded.digest, encoded.sealed)
+        return Committed(record, offsets[0], offsets[-1], encoded.digest)
 
     async def _copy(self, commits: CommitLog, store: Store, claim: Committed, anew: bool) -> None:
         """Bring the store to our claim under its fence."""

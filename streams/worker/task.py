@@ -27,6 +27,7 @@ from streams.engine.chunk import SWEEP_LIMIT, Folded, Span, Sweep, TaskState, Wa
 from streams.engine.order import Merge, Ordered
 from streams.engine.state import pack_task, unpack_task
 from streams.store.contract import Corrupted, Stale, Store, Unavailable
+from streams.store.seal import seal, seal_all
 from streams.worker.commitlog import CommitRecord, Committed, Position, encode
 from streams.worker.deadletter import dead_letter_message
 from streams.worker.observer import Observer, Stage
@@ -425,9 +426,9 @@ class Task:
             self._committed.record.seq + 1,
             self._committed.record.incarnation,
             positions=positions,
-            changed=folded.changed,
+            changed=seal_all(folded.changed),
             wakes=folded.wakes,
-            task=pack_task(folded.task),
+            task=seal("", pack_task(folded.task)),
             refused=dict(refused),
             failures=folded.failures,
             failures_from=folded.failures_from,
@@ -454,7 +455,7 @@ class Task:
         offsets = await self._owned.producer.commit(
             _messages(folded), [Message(COMMITS, self.partition, None, value) for value in encoded.values]
         )
-        self._committed = Committed(record, offsets[0], offsets[-1], encoded.digest, encoded.sealed)
+        self._committed = Committed(record, offsets[0], offsets[-1], encoded.digest)
 
     async def _from_store(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call the store until it answers; there is no next chunk before it has."""

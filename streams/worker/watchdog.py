@@ -52,7 +52,7 @@ class Watchdog:
         self._wind_up()
 
     def stop(self) -> None:
-        """End the watch, and its thread: one that wakes up while the interpreter is taken down can crash the process."""
+        """End the watch and its thread: one that wakes up while the interpreter is taken down may crash the process."""
         self._stopped.set()
         if self._has_timer:
             faulthandler.cancel_dump_traceback_later()

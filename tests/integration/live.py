@@ -175,7 +175,7 @@ class CommitLogs:
 
     def is_sweeping(self) -> bool:
         """Whether a task has fired only a part of the wake-ups of a tick."""
-        tasks = [log[-1].record.task for log in self.records if log]
+        tasks = [log[-1].record.packed_task for log in self.records if log]
         return any(task is not None and unpack_task(task).sweep is not None for task in tasks)
 
     def went_beside(self) -> bool:
@@ -193,8 +193,9 @@ def _goes_beside(log: Sequence[Committed]) -> bool:
         if sweeping and record.positions != positions:
             return True
         positions = record.positions
-        if record.task is not None:
-            sweep = unpack_task(record.task).sweep
+        packed = record.packed_task
+        if packed is not None:
+            sweep = unpack_task(packed).sweep
             sweeping = sweep is not None and sweep.of_wakes
     return False
 

@@ -19,6 +19,7 @@ from schemas.topics import COMMITS, INPUTS
 from streams.config import Settings, load_settings
 from streams.store.contract import Fenced, Foreign
 from streams.store.memory import MemoryStore
+from streams.store.seal import seal, seal_all
 from streams.worker.commitlog import CommitRecord, Committed, encode
 from streams.worker.producer import Ambiguous, Message, Refused, Superseded, Transactions
 from streams.worker.takeover import KafkaBroker, Owned, Takeover, TakeoverError
@@ -181,14 +182,14 @@ class Owners:
             last.record.seq + 1,
             last.record.incarnation,
             positions=dict.fromkeys(INPUTS, (read_to, 77)),
-            changed=changed,
-            task=b"task",
+            changed=seal_all(changed),
+            task=seal("", b"task"),
             roll=structs.replace(last.record.roll, whole_after=whole_after, borrowers=len(self._known)),
         )
         encoded = encode(record, last.digest)
         parts = [Message(COMMITS, 0, None, value) for value in encoded.values]
         offsets = await owned.producer.commit((), parts)
-        return Committed(record, offsets[0], offsets[-1], encoded.digest, encoded.sealed)
+        return Committed(record, offsets[0], offsets[-1], encoded.digest)
 
     async def states(self, owned: Owned, *borrowers: str) -> list[bytes | None]:
         loaded = await self.store.load(owned.claim.last, owned.claim.last, borrowers, None, 10)

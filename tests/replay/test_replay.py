@@ -20,6 +20,7 @@ from streams.replay.outputs import BORROWER_OUTPUTS, Summary
 from streams.replay.recording import Recording, RecordingError, RecordingWriter
 from streams.replay.replay import replay
 from streams.replay.simulate.writing import simulate
+from streams.store.seal import seal
 from streams.worker.commitlog import ORIGIN, CommitRecord, encode
 from tests.replay.tape import Tape, ms
 
@@ -308,7 +309,9 @@ def test_a_commit_log_has_the_live_run_repeated(tmp_path: Path) -> None:
         for order_ms, topic, offset, _ in chunk:
             positions[topic] = (offset + 1, order_ms)
         # Cut into parts, as a large commit is.
-        encoded = encode(CommitRecord("chunk", seq, "log", dict(positions), {"b1": bytes(range(250))}), previous, 150)
+        encoded = encode(
+            CommitRecord("chunk", seq, "log", dict(positions), {"b1": seal("b1", bytes(range(250)))}), previous, 150
+        )
         assert len(encoded.values) > 1
         commits += encoded.values
         previous = encoded.digest

@@ -122,7 +122,7 @@ def _check_store(server: Server, log: list[Committed], oracle: Oracle) -> list[s
     states: dict[str, bytes] = {}
     wakes: dict[str, int] = {}
     for entry in log:
-        states |= entry.sealed.states
+        states |= entry.record.states
         for name, wake_ms in entry.record.wakes.items():
             if wake_ms is None:
                 wakes.pop(name, None)
@@ -135,7 +135,7 @@ def _check_store(server: Server, log: list[Committed], oracle: Oracle) -> list[s
         wrong.append(f"task {server.partition}: states differ from a fold of the same order")
     if wakes != {name: known.wake_ms for name, known in oracle.known.items() if known.wake_ms is not None}:
         wrong.append(f"task {server.partition}: wake-ups differ from a fold of the same order")
-    blobs = [entry.sealed.task for entry in log if entry.sealed.task is not None]
+    blobs = [entry.record.task for entry in log if entry.record.task is not None]
     if held._task != (blobs[-1] if blobs else None):
         wrong.append(f"task {server.partition}: the task's state is not that of its last commit")
     return wrong

@@ -38,6 +38,6 @@ def run(seed: int, trace: bool = False, harsh: bool = False) -> Result:
 
 def _beside(log: list[Committed]) -> int:
     """How many commits took records while a sweep was open."""
-    tasks = [unpack_task(entry.record.task) for entry in log if entry.record.task is not None]
+    tasks = [unpack_task(packed) for entry in log if (packed := entry.record.packed_task) is not None]
     # The engine's clock counts records.
     return sum(before.sweep is not None and before.clock_ms != after.clock_ms for before, after in pairwise(tasks))

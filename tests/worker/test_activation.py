@@ -16,6 +16,7 @@ from streams.config import Settings, load_settings
 from streams.engine.chunk import TaskState
 from streams.engine.state import pack_task
 from streams.policy.loader import digest, load, loads
+from streams.store.seal import seal
 from streams.worker import activation
 from streams.worker.activation import Activated, Activation, Written, activate, write_activation
 from streams.worker.commitlog import ORIGIN, CommitRecord, encode
@@ -36,7 +37,9 @@ class Logs:
 
     def commit(self, task: int, control: int, seen: Sequence[str]) -> None:
         packed = pack_task(TaskState(control_seen=list(seen)))
-        record = CommitRecord("chunk", len(self.values[task]) + 1, "log", {CONTROL: (control, 0)}, task=packed)
+        record = CommitRecord(
+            "chunk", len(self.values[task]) + 1, "log", {CONTROL: (control, 0)}, task=seal("", packed)
+        )
         encoded = encode(record, self.digests[task])
         self.digests[task] = encoded.digest
         self.values[task] += encoded.values

@@ -1,17 +1,16 @@
 """The commit log's records survive the wire, and what did not is found."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.store import seal as sealing
-from streams.store.seal import seal, unseal
+from streams.store.contract import Change
+from streams.store.seal import seal, seal_all, unseal
 from streams.worker import commitlog
 from streams.worker.commitlog import ORIGIN, CommitLogError, CommitRecord, Committed, Encoded, Reader, Roll, encode
-from tests.store.changes import change
 
 OVERHEAD = 100
 
@@ -23,9 +22,9 @@ records = st.builds(
     seq=st.integers(0, 2**63),
     incarnation=names,
     positions=st.dictionaries(names, st.tuples(st.integers(0, 2**62), instants), max_size=7),
-    changed=st.dictionaries(names, st.binary(max_size=300), max_size=12),
+    changed=st.dictionaries(names, st.binary(max_size=300), max_size=12).map(seal_all),
     wakes=st.dictionaries(names, st.none() | instants, max_size=12),
-    task=st.none() | st.binary(max_size=300),
+    task=st.none() | st.binary(max_size=300).map(lambda task: seal("", task)),
     failures=st.lists(st.text(max_size=20), max_size=5),
     failures_from=st.none() | st.text(max_size=8),
     carried=st.dictionaries(names, st.tuples(st.binary(max_size=300), st.none() | instants), max_size=3).map(
@@ -54,17 +53,12 @@ def read_all(reader: Reader, values: Iterable[bytes], at: int = 0) -> None:
         reader.feed(offset, value)
 
 
-def patch_seal(monkeypatch: pytest.MonkeyPatch, wrong: Callable[[str, bytes], bytes]) -> None:
-    for module in (sealing, commitlog):
-        monkeypatch.setattr(module, "seal", wrong)
-
-
 def chain(count: int, limit: int = 900_000) -> list[Encoded]:
     """Records that follow one another."""
     written: list[Encoded] = []
     for seq in range(count):
         record = CommitRecord(
-            "chunk", seq, "log", {"logins": (seq, 5)}, {f"b{n}": bytes(range(n, n + 99)) for n in range(5)}
+            "chunk", seq, "log", {"logins": (seq, 5)}, seal_all({f"b{n}": bytes(range(n, n + 99)) for n in range(5)})
         )
         written.append(encode(record, written[-1].digest if written else ORIGIN, limit))
     return written
@@ -75,12 +69,11 @@ def test_a_record_comes_back_from_its_parts(record: CommitRecord, room: int, pre
     encoded = encode(record, previous, OVERHEAD + room)
     assert all(len(value) <= OVERHEAD + room for value in encoded.values)
     committed = read(Reader(2), encoded, at=40)
-    assert committed == Committed(record, 40, 39 + len(encoded.values), encoded.digest, encoded.sealed)
-    states = {name: unseal(name, state) for name, (state, _) in record.carried.items()} | record.changed
-    assert record.states == states
+    assert committed == Committed(record, 40, 39 + len(encoded.values), encoded.digest)
+    states = {name: state for name, (state, _) in record.carried.items()} | record.changed
     moments = {name: moment for name, (_, moment) in record.carried.items()} | record.wakes
     failures = record.carried_failures + record.failures
-    assert committed.change == change(
+    assert committed.change == Change(
         committed.last,
         40,
         states,
@@ -177,8 +170,8 @@ def test_a_lost_part_is_found() -> None:
 
 
 def test_a_part_of_another_record_is_found() -> None:
-    first = encode(CommitRecord("chunk", 0, "log", changed={"a": bytes(range(256))}), limit=OVERHEAD)
-    other = encode(CommitRecord("chunk", 0, "log", changed={"b": bytes(range(256))}), limit=OVERHEAD)
+    first = encode(CommitRecord("chunk", 0, "log", changed=seal_all({"a": bytes(range(256))})), limit=OVERHEAD)
+    other = encode(CommitRecord("chunk", 0, "log", changed=seal_all({"b": bytes(range(256))})), limit=OVERHEAD)
     assert len(first.values) == len(other.values) > 1
     reader = Reader(0)
     reader.feed(0, first.values[0])
@@ -200,30 +193,34 @@ def test_a_newer_version_asks_for_an_upgrade() -> None:
 
 
 def test_what_the_first_version_wrote_is_read_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    record = CommitRecord("chunk", 0, "log", changed={"anna": b"\x95state"}, task=b"\x95task", wakes={"anna": 5})
+    def plain(name: str, state: bytes) -> bytes:
+        return crc32(state, crc32(name.encode())).to_bytes(4, "little") + state
+
+    sealed, task = plain("anna", b"\x95state"), plain("", b"\x95task")
+    record = CommitRecord("chunk", 0, "log", changed={"anna": sealed}, task=task, wakes={"anna": 5})
     with monkeypatch.context() as before:
         before.setattr(commitlog, "_VERSION", 1)
-        patch_seal(before, lambda name, state: crc32(state, crc32(name.encode())).to_bytes(4, "little") + state)
         first = encode(record)
     assert first.values[0][4] == 1
     log = Reader(0)
     read = log.feed(0, first.values[0])
     assert read is not None
     assert read.record == record
-    next_one = encode(CommitRecord("chunk", 1, "log", changed={"anna": b"\x95other"}), read.digest)
+    assert (unseal("anna", read.record.changed["anna"]), read.record.packed_task) == (b"\x95state", b"\x95task")
+    other = seal_all({"anna": b"\x95other"})
+    next_one = encode(CommitRecord("chunk", 1, "log", changed=other), read.digest)
     assert next_one.values[0][4] == 3
     again = log.feed(1, next_one.values[0])
     assert again is not None
-    assert again.record.changed == {"anna": b"\x95other"}
+    assert again.record.changed == other
 
 
-def test_a_state_that_does_not_match_its_checksum_is_found_and_nobody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_that_does_not_match_its_checksum_is_found_and_nobody_is_named() -> None:
     # Damaged before it was sent: the checksums of the parts and the digest are right.
     damaged = bytes(4) + b"x"
-    patch_seal(monkeypatch, lambda name, state: damaged)
     for record in (
-        CommitRecord("chunk", 0, "log", changed={"anna": b"x"}),
-        CommitRecord("chunk", 0, "log", task=b"x"),
+        CommitRecord("chunk", 0, "log", changed={"anna": damaged}),
+        CommitRecord("chunk", 0, "log", task=damaged),
         CommitRecord("chunk", 0, "log", carried={"anna": (damaged, None)}),
     ):
         (value,) = encode(record).values
@@ -234,7 +231,8 @@ def test_a_state_that_does_not_match_its_checksum_is_found_and_nobody_is_named(m
 
 def test_a_large_record_is_cut_below_the_brokers_limit() -> None:
     noise = b"".join(n.to_bytes(4, "little") for n in range(1_000_003, 700_000_000, 1_001))
-    encoded = encode(CommitRecord("chunk", 0, "log", changed={"a": noise}))
+    changed = seal_all({"a": noise})
+    encoded = encode(CommitRecord("chunk", 0, "log", changed=changed))
     assert len(encoded.values) > 1
     assert max(map(len, encoded.values)) <= 900_000
-    assert read(Reader(0), encoded, 0).record.changed == {"a": noise}
+    assert read(Reader(0), encoded, 0).record.changed == changed

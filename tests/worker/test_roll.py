@@ -11,13 +11,12 @@ from streams.engine.chunk import Folded, TaskState
 from streams.engine.order import Ordered
 from streams.store.contract import ROLL_FAILURES, Rolled
 from streams.store.memory import MemoryStore
-from streams.worker.commitlog import CommitRecord, Committed, Roll, Sealed
+from streams.worker.commitlog import CommitRecord, Committed, Roll
 from streams.worker.roll import carried_on
 from tests.worker.bench import Bench
 from tests.worker.echo import Echo
 
 BUDGET = 40
-NOTHING = Sealed({}, None)
 
 
 class Waking(Echo):
@@ -93,7 +92,7 @@ async def test_a_commit_carries_no_more_than_its_budget_and_nothing_that_it_chan
 
 
 def test_the_log_is_not_cut_on_the_word_of_a_store_that_misses_somebody() -> None:
-    before = Committed(CommitRecord("chunk", 5, "log", roll=Roll(20, 3, 10)), 30, 30, b"", NOTHING)
+    before = Committed(CommitRecord("chunk", 5, "log", roll=Roll(20, 3, 10)), 30, 30, b"")
     folded = Folded(TaskState())
     nobody_left = Rolled({"a": (b"1", None)}, None, 10)
     assert carried_on(0, before, nobody_left, folded, {}) == ({"a": (b"1", None)}, [], Roll(30, 20, 10))
@@ -103,7 +102,7 @@ def test_the_log_is_not_cut_on_the_word_of_a_store_that_misses_somebody() -> Non
 
 
 def test_who_is_new_and_who_is_gone_is_counted() -> None:
-    before = Committed(CommitRecord("chunk", 5, "log", roll=Roll(20, 3, 10)), 30, 30, b"", NOTHING)
+    before = Committed(CommitRecord("chunk", 5, "log", roll=Roll(20, 3, 10)), 30, 30, b"")
     folded = Folded(TaskState(), erased=["gone", "again"])
     folded.changed = {"new": b"1", "known": b"1", "kept": b"1", "again": b"1"}
     rolled = Rolled({"a": (b"1", None), "gone": (b"1", 5)}, None, 10, ["0000001|a", "0000001|gone"])
@@ -120,7 +119,7 @@ def test_a_round_of_the_log_before_begins_anew_with_the_borrowers() -> None:
 
 def test_a_round_goes_through_the_index_of_failures_too() -> None:
     entries = [f"0000001|b{n:04d}" for n in range(ROLL_FAILURES)]
-    before = Committed(CommitRecord("chunk", 5, "log", roll=Roll(20, 3, 10)), 30, 30, b"", NOTHING)
+    before = Committed(CommitRecord("chunk", 5, "log", roll=Roll(20, 3, 10)), 30, 30, b"")
     first = carried_on(0, before, Rolled({}, None, 10, entries), Folded(TaskState()), {})
     assert first == ({}, entries, Roll(20, 3, 10, entries[-1], None))
     before = structs.replace(before, record=structs.replace(before.record, roll=first.roll))

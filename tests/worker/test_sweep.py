@@ -20,6 +20,7 @@ from streams.replay import cycle
 from streams.replay.cycle import LocalTask
 from streams.replay.explain import explain
 from streams.replay.replay import replay
+from streams.store.seal import seal_all
 from streams.worker import task
 from streams.worker.commitlog import Committed
 from streams.worker.pace import RECORDS_LEAST
@@ -232,9 +233,9 @@ def test_commits_of_both_kinds_are_made_again_from_what_they_took(ran: Ran) -> N
         beside += local.task.sweep is not None and len(chunk) > 0
         folded, due = local.fold_once(chunk)
         assert folded.taken == len(chunk)
-        assert (folded.changed, folded.wakes) == (record.changed, record.wakes)
-        assert pack_task(folded.task) == record.task
-        local.keep(record.changed, record.wakes, unpack_task(record.task or b""), due)
+        assert (seal_all(folded.changed), folded.wakes) == (record.changed, record.wakes)
+        assert pack_task(folded.task) == record.packed_task
+        local.keep(folded.changed, record.wakes, unpack_task(record.packed_task or b""), due)
         positions = record.positions
     assert beside > 5
 
@@ -256,7 +257,9 @@ def test_without_all_of_the_log_or_under_another_policy_the_same_comes_out_in_an
     assert plain != ran.outputs
     assert in_any_order(plain) == in_any_order(ran.outputs)
     # A log that ends in the middle of a sweep, and one that begins there.
-    middle = next(at for at, found in enumerate(ran.log) if at > 5 and unpack_task(found.record.task or b"").sweep)
+    middle = next(
+        at for at, found in enumerate(ran.log) if at > 5 and unpack_task(found.record.packed_task or b"").sweep
+    )
     for name, values in (("begun", ran.values[: middle + 1]), ("cut", ran.values[middle:])):
         found = replayed(ran.recording(tmp_path / name, values), tmp_path / "out")
         assert in_any_order(found) == in_any_order(ran.outputs)

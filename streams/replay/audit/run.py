@@ -236,7 +236,7 @@ class _TaskAudit:
     def _keep(self, record: CommitRecord, at: int, due: Sequence[Wake] = ()) -> None:
         failures = record.carried_failures + record.failures
         self._local.keep(
-            record.states,
+            _opened(record.states),
             record.moments,
             self._task_of(record),
             due,
@@ -247,7 +247,8 @@ class _TaskAudit:
         self._written.update(dict.fromkeys(record.states, at))
 
     def _task_of(self, record: CommitRecord) -> TaskState:
-        return self._local.task if record.task is None else unpack_task(record.task)
+        packed = record.packed_task
+        return self._local.task if packed is None else unpack_task(packed)
 
     async def _make_again(self, timed: Timed) -> None:
         told, at, record = self._told, timed.committed.last, timed.committed.record
@@ -258,9 +259,10 @@ class _TaskAudit:
         before = told.differences
         if folded.taken != len(chunk):
             self._tell("records", "differs", at, f"{folded.taken} of {len(chunk)} records are folded at once")
-        for name in sorted(folded.changed.keys() | record.changed.keys()):
-            if folded.changed.get(name) != record.changed.get(name):
-                self._tell("state", _flaw(name, folded.changed, record.changed), at, "", chunk, name)
+        changed, packed_task = _opened(record.changed), record.packed_task
+        for name in sorted(folded.changed.keys() | changed.keys()):
+            if folded.changed.get(name) != changed.get(name):
+                self._tell("state", _flaw(name, folded.changed, changed), at, "", chunk, name)
         for name in sorted(folded.wakes.keys() | record.wakes.keys()):
             if folded.wakes.get(name, "none") != record.wakes.get(name, "none"):
                 self._tell("wake-up", _flaw(name, folded.wakes, record.wakes), at, "", chunk, name)
@@ -269,8 +271,8 @@ class _TaskAudit:
         for name, (state, _) in record.carried.items():
             if unseal(name, state) != self._local.state(name):
                 self._tell("state", "differs", at, "carried on otherwise than it was", (), name)
-        if record.task is not None and pack_task(folded.task) != record.task:
-            self._tell("task state", "differs", at, _unlike(folded.task, unpack_task(record.task)))
+        if packed_task is not None and pack_task(folded.task) != packed_task:
+            self._tell("task state", "differs", at, _unlike(folded.task, unpack_task(packed_task)))
         if (folded.failures, folded.failures_from) != (record.failures, record.failures_from):
             self._tell("task state", "differs", at, "the index of failures gets other entries")
         self._book.expect(at, folded.outputs, folded.dead_letters)
@@ -379,6 +381,10 @@ class _TaskAudit:
             self._follow_record(timed.committed.record, timed.committed.last)
         last = self._commits.last
         return last is not None and last.last == applied
+
+
+def _opened(states: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {name: unseal(name, state) for name, state in states.items()}
 
 
 def _flaw(name: str, ours: Mapping[str, object], theirs: Mapping[str, object]) -> Flaw:
