@@ -74,6 +74,7 @@ PROGRAMS: Final = {
 }
 RATIOS: Final = {
     "whole_vs_kafka_streams_eos": (WHOLE, "kafka_streams_eos"),
+    "two_workers_vs_kafka_streams_eos": (TWO_WORKERS, "kafka_streams_eos"),
     "fold_vs_faust_tables": (FOLD, "faust_tables"),
     "fold_vs_quix_eos": (FOLD, "quix_eos"),
     "fold_vs_bytewax": (FOLD, "bytewax"),
