@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from benchmarks.committed import FROM_START, committed_of
-from benchmarks.window import Sample, Window, steady
+from benchmarks.window import WARM, Sample, Window, steady
 from schemas.topics import COMMITS, CONTROL
 from streams.worker.commitlog import Reader
 
@@ -19,8 +19,11 @@ class Commit(NamedTuple):
     events: int
 
 
-def window_of(commits: Iterable[Commit]) -> tuple[Window, int]:
+def window_of(commits: Iterable[Commit], after: float = WARM) -> tuple[Window, int]:
     """The steady part of the stretch with the most events in which no task changed hands, and its number of commits.
+
+    Args:
+        after: what part of the stretch's events is not counted, see `steady`.
 
     Raises:
         BrokenPart: there are not two commits that brought events in any stretch.
@@ -34,7 +37,8 @@ def window_of(commits: Iterable[Commit]) -> tuple[Window, int]:
     in_order = [sorted(stretch) for stretch in stretches.values()]
     best = max(in_order, key=lambda stretch: sum(commit.events for commit in stretch[1:]), default=[])
     reached = accumulate(commit.events for commit in best)
-    window = steady([Sample(commit.at_ms / 1000, events) for commit, events in zip(best, reached, strict=True)])
+    samples = [Sample(commit.at_ms / 1000, events) for commit, events in zip(best, reached, strict=True)]
+    window = steady(samples, after)
     return window, sum(window.from_s < commit.at_ms / 1000 for commit in best)
 
 

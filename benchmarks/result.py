@@ -55,7 +55,8 @@ class Run(Struct, frozen=True):
 
     `events` were done in `seconds`, by one worker or several. `cpu_us_per_event` is by process in the same seconds;
     `stage_share` of the time that chunks took from their merge to their apply. `outputs` and `dead_letters` are those
-    of the whole input, 0 for a program that was stopped before its end.
+    of the whole input, 0 for a program that was stopped before its end; `late_events_per_s` is the rate in the second
+    half of the events, 0 for a program that is no worker.
     """
 
     contestant: str
@@ -69,6 +70,7 @@ class Run(Struct, frozen=True):
     commits: int = 0
     outputs: int = 0
     dead_letters: int = 0
+    late_events_per_s: float = 0.0
 
 
 class Latency(Struct, frozen=True):

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from tests.parts import BrokenPart
 
-_WARM: Final = 0.1
+WARM: Final = 0.1
 
 
 class Sample(NamedTuple):
@@ -23,16 +23,17 @@ class Window(NamedTuple):
     events: int
 
 
-def steady(samples: Sequence[Sample]) -> Window:
-    """From when a tenth of all that was done was done, until all of it was.
+def steady(samples: Sequence[Sample], after: float = WARM) -> Window:
+    """From when a part of all that was done was done, until all of it was.
 
-    The first tenth holds what is done once: starting up, joining a group, warming up a compiler.
+    The first tenth, which is that part by default, holds what is done once: starting up, joining a group, warming up a
+    compiler.
 
     Raises:
         BrokenPart: there are not two samples to measure between.
     """
     last = samples[-1] if samples else Sample(0.0, 0)
-    first = next((sample for sample in samples if sample.events >= last.events * _WARM), last)
+    first = next((sample for sample in samples if sample.events >= last.events * after), last)
     if last.at_s <= first.at_s:
         raise BrokenPart("all was done at once, between two looks: take more events")
     return Window(first.at_s, last.at_s, last.events - first.events)

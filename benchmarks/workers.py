@@ -16,6 +16,7 @@ from streams.replay.progress import progress
 from streams.worker.observer import Stage
 from tests.parts import BrokenPart
 
+_LATE: Final = 0.5
 _SAMPLE_S: Final = 0.25
 _ASK_S: Final = 2.0
 _STUCK_S: Final = 120.0
@@ -41,11 +42,14 @@ def run_workers(
                 advance(reached - done)
                 done = reached
         figures = [worker.figures() for worker in workers]
-    window, commits = window_of(read_commits(service.node.bootstrap, PARTITIONS, first))
+    committed = list(read_commits(service.node.bootstrap, PARTITIONS, first))
+    window, commits = window_of(committed)
+    late, _ = window_of(committed, _LATE)
     return run_of(
         place,
         window,
         usage,
+        late_events_per_s=round(late.events / (late.until_s - late.from_s), 1),
         stage_share=_stage_share(figures),
         commits=commits,
         outputs=_total(figures, "duewatch_outputs_total"),

@@ -89,6 +89,7 @@ def test_a_window_ends_where_a_task_changes_hands() -> None:
 def test_a_window_begins_where_a_tenth_is_done() -> None:
     samples = [Sample(1.0, 5), Sample(2.0, 99), Sample(3.0, 100), Sample(5.0, 600), Sample(8.0, 1_000)]
     assert steady(samples) == (3.0, 8.0, 900)
+    assert steady(samples, 0.5) == (5.0, 8.0, 400)
 
 
 @pytest.mark.parametrize("samples", [[], [Sample(1.0, 0)], [Sample(1.0, 0), Sample(2.0, 900)]])
