@@ -421,24 +421,24 @@ class Task:
         front = self._front[folded.taken :]
         positions = self._positions_after(chunk[: folded.taken], front)
         carried = carried_on(self.partition, self._committed, rolled, folded, loaded.blobs)
-        record = CommitRecord(
-            "chunk",
-            self._committed.record.seq + 1,
-            self._committed.record.incarnation,
-            positions=positions,
-            changed=seal_all(folded.changed),
-            wakes=folded.wakes,
-            task=seal("", pack_task(folded.task)),
-            refused=dict(refused),
-            failures=folded.failures,
-            failures_from=folded.failures_from,
-            carried=carried.states,
-            carried_failures=carried.failures,
-            erased=folded.erased,
-            roll=carried.roll,
-        )
         applied = self._committed.last
         with self._timed("commit"):
+            record = CommitRecord(
+                "chunk",
+                self._committed.record.seq + 1,
+                self._committed.record.incarnation,
+                positions=positions,
+                changed=seal_all(folded.changed),
+                wakes=folded.wakes,
+                task=seal("", pack_task(folded.task)),
+                refused=dict(refused),
+                failures=folded.failures,
+                failures_from=folded.failures_from,
+                carried=carried.states,
+                carried_failures=carried.failures,
+                erased=folded.erased,
+                roll=carried.roll,
+            )
             await self._commit(record, folded)
         with self._timed("apply"):
             change = self._committed.change
