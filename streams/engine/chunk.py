@@ -17,7 +17,7 @@ from streams.engine.tightening import MacroFactor
 
 TASK_SCHEMA: Final = 2
 """Version of a task's packed state; every change raises it, as with `streams.engine.state.SCHEMA`."""
-SWEEP_LIMIT: Final = 2_000
+SWEEP_LIMIT: Final = 500
 """How many wake-ups that are due one fold takes at most; a longer sweep spans several folds."""
 
 Wake = tuple[int, str]
