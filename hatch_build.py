@@ -38,7 +38,7 @@ setup(
 
 
 class CompiledEngine(BuildHookInterface[Any]):
-    """Adds the extension modules of `streams.engine` to a wheel."""
+    """Adds the extension modules of `streams.engine`, and of what every state passes beside it, to a wheel."""
 
     PLUGIN_NAME = "custom"
 

@@ -31,7 +31,6 @@ from streams.engine.order import LogRecord
 from streams.engine.state import unpack_task
 from streams.replay.produce import SLICE_RECORDS, TopicSink
 from streams.replay.progress import progress
-from streams.store.seal import unseal
 from streams.worker.commitlog import CommitRecord
 from tests.parts import BrokenPart
 
@@ -208,9 +207,10 @@ class SweepTail(Tail):
         self.ended_s: dict[int, float] = {}
 
     def note(self, partition: int, at_s: float, record: CommitRecord) -> None:
-        if record.task is None or partition in self.ended_s:
+        packed = None if partition in self.ended_s else record.packed_task
+        if packed is None:
             return
-        task = unpack_task(unseal("", record.task))
+        task = unpack_task(packed)
         if task.clock_ms == self.tick_ms and task.sweep is None:
             self.ended_s[partition] = at_s
 

@@ -21,7 +21,6 @@ from streams.engine.calendar import DAY_MS
 from streams.engine.erasure import uncount
 from streams.engine.state import unpack, unpack_task
 from streams.store.memory import MemoryStore
-from streams.store.seal import unseal
 from streams.worker.commitlog import Committed, Reader
 from tests.parts import BrokenPart, MissingPart
 
@@ -99,7 +98,7 @@ def test_a_task_counts_its_clones(population: Population) -> None:
         assert packed is not None
         task = unpack_task(packed)
         assert (task.clock_ms, task.sweep) == (population.snapshot.clock_ms, None)
-        states = [unseal(name, state) for committed in log for name, state in committed.record.changed.items()]
+        states = [state for committed in log for state in committed.record.packed_states.values()]
         assert sum(task.levels.values()) == len(states)
         for state in states:
             uncount(unpack(state), task)

@@ -101,6 +101,11 @@ class CommitRecord(Struct, frozen=True, array_like=True):
         return {name: moment for name, (_, moment) in self.carried.items()} | self.wakes
 
     @property
+    def packed_states(self) -> dict[str, bytes]:
+        """Every state in it, opened."""
+        return {name: unseal(name, state) for name, state in self.states.items()}
+
+    @property
     def packed_task(self) -> bytes | None:
         """The packed state of the task, None where it is as it was."""
         return None if self.task is None else unseal("", self.task)

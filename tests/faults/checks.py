@@ -7,7 +7,6 @@ from itertools import pairwise, zip_longest
 from typing import Any
 
 from schemas.topics import DLQ_SUFFIX, DLQS, INPUTS, OUTPUTS
-from streams.store.seal import unseal
 from streams.worker.commitlog import Committed
 from streams.worker.refusals import QUARANTINED
 from tests.integration.live import Held, Outcome, comparable
@@ -46,7 +45,7 @@ def _told(log: Sequence[Committed]) -> Held:
         for name in record.erased:
             states.pop(name, None)
             wakes.pop(name, None)
-        states |= {name: unseal(name, state) for name, state in record.states.items()}
+        states |= record.packed_states
         wakes |= record.moments
         task = record.packed_task or task
     return Held(states, {name: moment for name, moment in wakes.items() if moment is not None}, task)

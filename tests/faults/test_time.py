@@ -16,7 +16,6 @@ from streams.engine.state import OLDEST_SCHEMA, SCHEMA, pack, unpack, unpack_tas
 from streams.policy import loader
 from streams.replay.cycle import LocalTask, _Feed
 from streams.replay.recording import Recording
-from streams.store.seal import unseal
 from streams.worker.clock import tick_message
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import MakeStage
@@ -153,8 +152,8 @@ def test_releases_one_after_the_other(make_stage: MakeStage, one_node: Cluster, 
         assert comparable(topic, found.outputs[topic]) == comparable(topic, values), topic
     told = {json.loads(value)["policy"]["id"] for values in found.outputs.values() for value in values}
     assert told == {"standard", "strict"}
-    commits = [found for log in stage.commit_logs.records for found in log]
-    blobs = [unseal(name, blob) for found in commits for name, blob in found.record.changed.items()]
+    records = [found.record for log in stage.commit_logs.records for found in log]
+    blobs = [record.packed_states[name] for record in records for name in record.changed]
     assert {msgspec.msgpack.decode(blob)[0] for blob in blobs} == {OLDEST_SCHEMA, SCHEMA}
 
 

@@ -30,7 +30,6 @@ from streams.replay.audit.report import Audit, AuditError, Difference, Flaw, Kin
 from streams.replay.cycle import LocalTask
 from streams.replay.moment import parse_moment
 from streams.store.redis_store import RedisStore, open_redis
-from streams.store.seal import unseal
 from streams.worker.commitlog import CommitRecord, Position
 from streams.worker.tasklogs import open_log_consumer
 from streams.worker.topics import open_admin
@@ -230,13 +229,14 @@ class _TaskAudit:
 
     def _follow_record(self, record: CommitRecord, at: int) -> None:
         """Take over what a commit says, as the store does."""
-        self._keep(record, at)
+        self._keep(record, record.packed_states, at)
         self._local.reopen()
 
-    def _keep(self, record: CommitRecord, at: int, due: Sequence[Wake] = ()) -> None:
+    def _keep(self, record: CommitRecord, states: Mapping[str, bytes], at: int, due: Sequence[Wake] = ()) -> None:
+        """`states` are those of the record, opened."""
         failures = record.carried_failures + record.failures
         self._local.keep(
-            _opened(record.states),
+            states,
             record.moments,
             self._task_of(record),
             due,
@@ -244,7 +244,7 @@ class _TaskAudit:
             record.failures_from,
             record.erased,
         )
-        self._written.update(dict.fromkeys(record.states, at))
+        self._written.update(dict.fromkeys(states, at))
 
     def _task_of(self, record: CommitRecord) -> TaskState:
         packed = record.packed_task
@@ -259,7 +259,8 @@ class _TaskAudit:
         before = told.differences
         if folded.taken != len(chunk):
             self._tell("records", "differs", at, f"{folded.taken} of {len(chunk)} records are folded at once")
-        changed, packed_task = _opened(record.changed), record.packed_task
+        states, packed_task = record.packed_states, record.packed_task
+        changed = {name: states[name] for name in record.changed}
         for name in sorted(folded.changed.keys() | changed.keys()):
             if folded.changed.get(name) != changed.get(name):
                 self._tell("state", _flaw(name, folded.changed, changed), at, "", chunk, name)
@@ -268,15 +269,15 @@ class _TaskAudit:
                 self._tell("wake-up", _flaw(name, folded.wakes, record.wakes), at, "", chunk, name)
         if folded.erased != record.erased:
             self._tell("state", "differs", at, "others are erased than the engine says")
-        for name, (state, _) in record.carried.items():
-            if unseal(name, state) != self._local.state(name):
+        for name in record.carried:
+            if states[name] != self._local.state(name):
                 self._tell("state", "differs", at, "carried on otherwise than it was", (), name)
         if packed_task is not None and pack_task(folded.task) != packed_task:
             self._tell("task state", "differs", at, _unlike(folded.task, unpack_task(packed_task)))
         if (folded.failures, folded.failures_from) != (record.failures, record.failures_from):
             self._tell("task state", "differs", at, "the index of failures gets other entries")
         self._book.expect(at, folded.outputs, folded.dead_letters)
-        self._keep(record, at, due)
+        self._keep(record, states, at, due)
         if told.differences > before:
             self._local.reopen()
         told.last, self._end, self._open_sweep_at_end = at, record.positions, self._local.task.sweep
@@ -381,10 +382,6 @@ class _TaskAudit:
             self._follow_record(timed.committed.record, timed.committed.last)
         last = self._commits.last
         return last is not None and last.last == applied
-
-
-def _opened(states: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {name: unseal(name, state) for name, state in states.items()}
 
 
 def _flaw(name: str, ours: Mapping[str, object], theirs: Mapping[str, object]) -> Flaw:
