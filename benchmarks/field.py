@@ -53,8 +53,8 @@ def _streams_settings(place: Place) -> Settings:
 
 
 PROGRAMS: Final = {
-    FOLD: Program(_ours("ours"), {"chunk_records": 20_000}),
-    FLOOR: Program(_ours("floor"), {"records": 20_000}),
+    FOLD: Program(_ours("ours"), {"chunk_records": 100_000}),
+    FLOOR: Program(_ours("floor"), {"records": 100_000}),
     "kafka_streams_eos": Program(
         lambda _: peers.kafka_streams(),
         {

@@ -1,12 +1,10 @@
 """The engine alone over a recording: no Kafka, no Redis, the states in memory."""
 
 import cProfile
-import gc
 import pstats
 import resource
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.result import OWN, Result, Run, result_of, this_machine
@@ -16,7 +14,7 @@ from streams.policy.loader import load
 from streams.replay.cycle import LocalTask, chunks
 from streams.replay.progress import progress
 from streams.replay.recording import Recording
-from streams.worker.app import GC_THRESHOLDS
+from streams.worker import collector
 
 CONTESTANT = "fold"
 _PROFILE_ROWS = 40
@@ -34,7 +32,7 @@ def fold(
     Only the fold is timed, with what it needs around it (`LocalTask.fold`): reading and merging are not.
     """
     machine = this_machine()
-    with _collecting_as_workers_do(), Recording.open(recording) as opened:
+    with Recording.open(recording) as opened:
         found = [[_fold_once(opened, number, chunk_records, profile)] for number in range(rounds)]
     return result_of(found, machine, {**configuration, "chunk_records": chunk_records}, {})
 
@@ -50,7 +48,8 @@ def _fold_once(recording: Recording, number: int, chunk_records: int, profile: c
                 began_s, began_cpu_s = time.perf_counter(), time.process_time()
                 if profile is not None:
                     profile.enable()
-                folded = list(task.fold(chunk))
+                with collector.folding():
+                    folded = list(task.fold(chunk))
                 if profile is not None:
                     profile.disable()
                 wall_s += time.perf_counter() - began_s
@@ -72,16 +71,6 @@ def _fold_once(recording: Recording, number: int, chunk_records: int, profile: c
         outputs=outputs,
         dead_letters=dead_letters,
     )
-
-
-@contextmanager
-def _collecting_as_workers_do() -> Iterator[None]:
-    thresholds = gc.get_threshold()
-    gc.set_threshold(*GC_THRESHOLDS)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
 
 
 def show_profile(profile: cProfile.Profile) -> None:

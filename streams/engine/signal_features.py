@@ -4,7 +4,7 @@ Each group is evaluated when its own reports have changed, or from the day on at
 without reports is never looked at. Spans are whole business days, ratios basis points.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from streams.engine.behaviour import Windows
@@ -71,12 +71,17 @@ Evaluated = tuple[tuple[Value, ...], int]
 
 
 class Group(NamedTuple):
-    """Features that stand together and depend on the reports of one kind alone."""
+    """Features that stand together and depend on the reports of one kind alone, whose bit `bit` is."""
 
     kind: Kind
     start: int
     width: int
     evaluate: Callable[[Reports, int], Evaluated]
+    bit: int
+
+
+def _group(kind: Kind, first: str, width: int, evaluate: Callable[[Reports, int], Evaluated]) -> Group:
+    return Group(kind, _AT[first], width, evaluate, bit_of(kind))
 
 
 class SignalCache:
@@ -106,14 +111,14 @@ def refresh(
     if cache.day == NONE or day < cache.day:
         dirty = -1
     cache.day = day
-    for at, group in enumerate(GROUPS):
-        if dirty & bit_of(group.kind) or day >= until[at]:
-            reports = reports_of(signals, group.kind)
-            first = base + group.start
-            if reports is None:
-                values[first : first + group.width], until[at] = [None] * group.width, NEVER
-            else:
-                values[first : first + group.width], until[at] = group.evaluate(reports, day)
+    # Who has ever had a report keeps some: without any, the groups are unknown as they were made.
+    if signals is not None:
+        for at, group in enumerate(GROUPS):
+            if dirty & group.bit or day >= until[at]:
+                reports = reports_of(signals, group.kind)
+                if reports is not None:
+                    first = base + group.start
+                    values[first : first + group.width], until[at] = group.evaluate(reports, day)
     if dirty & _LOAD_BITS or day >= until[-2]:
         found, until[-2] = evaluate_load(windows, loans, incomes)
         values[base + _LOAD : base + _LOAD + 6] = found[:6]
@@ -145,7 +150,7 @@ def evaluate_load(windows: Windows, loans: Collection[Loan], incomes: Incomes) -
     if limits is not None:
         limit = limits.rows[-1][LIMIT]
         limit_before = next((row[LIMIT] for row in reversed(limits.rows) if row[DAY] <= day - 90), None)
-        until = min(until, _next(day, (row[DAY] + 90 for row in limits.rows)))
+        until = min(until, _next(day, [row[DAY] + 90 for row in limits.rows]))
     limit_bp = _ratio(limit, monthly)
     limit_rise = _minus(limit_bp, _ratio(limit_before, monthly_before))
     assets_bp, assets_fall, leaves = _assets(reports_of(signals, Kind.ASSETS), debt, day)
@@ -154,7 +159,7 @@ def evaluate_load(windows: Windows, loans: Collection[Loan], incomes: Incomes) -
     bureau = reports_of(signals, Kind.BUREAU)
     if bureau is not None:
         elsewhere = max((row[OWED_ELSEWHERE] for row in _newest(bureau, day)), default=None)
-        until = min(until, _next(day, (row[DAY] + BUREAU_DAYS for row in bureau.rows)))
+        until = min(until, _next(day, [row[DAY] + BUREAU_DAYS for row in bureau.rows]))
     return (debt_bp, debt_rise, limit_bp, limit_rise, assets_bp, assets_fall, _ratio(elsewhere, monthly)), until
 
 
@@ -182,7 +187,7 @@ def _assets(reports: Reports | None, debt: Value, day: int) -> tuple[Value, Valu
             now[row[KEY]] = worth
         if day - 90 - ASSET_DAYS < row[DAY] <= day - 90:
             before[row[KEY]] = worth
-    until = _next(day, (row[DAY] + span for row in reports.rows for span in (90, ASSET_DAYS, 90 + ASSET_DAYS)))
+    until = _next(day, [row[DAY] + span for row in reports.rows for span in (90, ASSET_DAYS, 90 + ASSET_DAYS)])
     to_debt = None if not now or not debt else min(STOCK_CAP_BP, sum(now.values()) * 10_000 // debt)
     both = [kind for kind in before if kind in now]
     total = sum(before[kind] for kind in both)
@@ -214,9 +219,13 @@ def evaluate_misuse(windows: Windows, loans: Collection[Loan], calendar: Calenda
 # --- groups of one kind -------------------------------------------------------------------------------------------
 
 
-def _next(day: int, moments: Iterable[int]) -> int:
+def _next(day: int, moments: list[int]) -> int:
     """The first of some days that is still ahead."""
-    return min((moment for moment in moments if moment > day), default=NEVER)
+    first = NEVER
+    for moment in moments:
+        if day < moment < first:
+            first = moment
+    return first
 
 
 def evaluate_applications(reports: Reports, day: int) -> Evaluated:
@@ -228,14 +237,18 @@ def evaluate_applications(reports: Reports, day: int) -> Evaluated:
 
 
 def _since(days: list[int], after: int) -> int:
-    return sum(1 for on in days if on > after)
+    count = 0
+    for on in days:
+        if on > after:
+            count += 1
+    return count
 
 
 def evaluate_changes(reports: Reports, day: int) -> Evaluated:
     """The 5 features from profile_changes_30d on."""
     rows = [row for row in reports.rows if row[DAY] > day - 30]
     each = [sum(1 for row in rows if row[KEY] == at) for at in range(4)]
-    return (len(rows), *each), _next(day, (row[DAY] + 30 for row in rows))
+    return (len(rows), *each), _next(day, [row[DAY] + 30 for row in rows])
 
 
 def evaluate_business(reports: Reports, day: int) -> Evaluated:
@@ -286,13 +299,13 @@ def evaluate_bureau(reports: Reports, day: int) -> Evaluated:
         max(falls, default=None),
         max((row[ADVERSE] for row in newest if row[ADVERSE] != NONE), default=None),
     )
-    return values, _next(day, (row[DAY] + BUREAU_DAYS for row in reports.rows))
+    return values, _next(day, [row[DAY] + BUREAU_DAYS for row in reports.rows])
 
 
 def evaluate_listings(reports: Reports, day: int) -> Evaluated:
     """listings_elsewhere."""
     listed = [row for row in reports.rows if is_listed(row, day)]
-    return (len(listed),), _next(day, (row[EXPIRES_DAY] for row in listed))
+    return (len(listed),), _next(day, [row[EXPIRES_DAY] for row in listed])
 
 
 def is_listed(row: list[int], day: int) -> bool:
@@ -373,20 +386,20 @@ def is_suspected(row: list[int], rows: list[list[int]]) -> bool:
 def evaluate_fraud(reports: Reports, day: int) -> Evaluated:
     """fraud_suspected_180d."""
     suspected = [row[DAY] for row in reports.rows if not row[CONFIRMED]]
-    return (_since(suspected, day - 180),), _next(day, (on + 180 for on in suspected))
+    return (_since(suspected, day - 180),), _next(day, [on + 180 for on in suspected])
 
 
 _LINKED = ("overdue", "fraud", "blacklisted", "abnormal", "adverse")
 GROUPS: tuple[Group, ...] = (
-    Group(Kind.APPLICATIONS, _AT["applications_7d"], 3, evaluate_applications),
-    Group(Kind.BUSINESS, _AT["business_turnover_minor"], 6, evaluate_business),
-    Group(Kind.CHANGES, _AT["profile_changes_30d"], 5, evaluate_changes),
-    Group(Kind.BUREAU, _AT["active_lenders"], 6, evaluate_bureau),
-    Group(Kind.LISTINGS, _AT["listings_elsewhere"], 1, evaluate_listings),
-    Group(Kind.LINKS, _AT["links_overdue"], 7, evaluate_links),
-    Group(Kind.STATEMENTS, _AT["utilisation_bp"], 6, evaluate_statements),
-    Group(Kind.VIOLATIONS, _AT["violations_365d"], 2, evaluate_violations),
-    Group(Kind.FRAUD, _AT["fraud_suspected_180d"], 1, evaluate_fraud),
+    _group(Kind.APPLICATIONS, "applications_7d", 3, evaluate_applications),
+    _group(Kind.BUSINESS, "business_turnover_minor", 6, evaluate_business),
+    _group(Kind.CHANGES, "profile_changes_30d", 5, evaluate_changes),
+    _group(Kind.BUREAU, "active_lenders", 6, evaluate_bureau),
+    _group(Kind.LISTINGS, "listings_elsewhere", 1, evaluate_listings),
+    _group(Kind.LINKS, "links_overdue", 7, evaluate_links),
+    _group(Kind.STATEMENTS, "utilisation_bp", 6, evaluate_statements),
+    _group(Kind.VIOLATIONS, "violations_365d", 2, evaluate_violations),
+    _group(Kind.FRAUD, "fraud_suspected_180d", 1, evaluate_fraud),
 )
 _LOAD, _MISUSE, _OWED_ELSEWHERE = (
     _AT["debt_to_income_bp"],

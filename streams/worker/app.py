@@ -5,7 +5,6 @@ partition numbers differ between inputs, a log is shorter than it was, an except
 """
 
 import asyncio
-import gc
 import logging
 import signal
 import time
@@ -30,6 +29,7 @@ from streams.policy import loader
 from streams.store.contract import Store, StoreError
 from streams.store.redis_store import RedisStore, check_settings, open_redis
 from streams.web import serving
+from streams.worker import collector
 from streams.worker.allocator import give_back
 from streams.worker.clock import Clock
 from streams.worker.commitlog import CommitLogError
@@ -47,7 +47,6 @@ _BEAT_S = 0.5
 _LAG_EVERY_S = 5.0
 _GRACE_S = 3.0
 _STOP_S = 10.0
-GC_THRESHOLDS = (100_000, 50, 100)
 _TOLD = (
     Superseded,
     StoreError,
@@ -381,7 +380,5 @@ def _run(work: Coroutine[Any, Any, int]) -> int:
     for name in ("aiokafka", "faust", "mode"):
         logging.getLogger(name).setLevel(logging.WARNING)
     uvloop.install()
-    # Buffered records are many and in no cycles: with Python's own thresholds a third of the time goes into looking.
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    collector.begin()
     return asyncio.run(work)

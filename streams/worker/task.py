@@ -28,6 +28,7 @@ from streams.engine.order import Merge, Ordered
 from streams.engine.state import pack_task, unpack_task
 from streams.store.contract import Corrupted, Stale, Store, Unavailable
 from streams.store.seal import seal, seal_all
+from streams.worker import collector
 from streams.worker.commitlog import CommitRecord, Committed, Position, encode
 from streams.worker.deadletter import dead_letter_message
 from streams.worker.observer import Observer, Stage
@@ -413,7 +414,7 @@ class Task:
             rolled = await self._from_store(
                 lambda: self._store.roll(fence, at, roll.borrowers_after, self._limits.carry_bytes, roll.failures_after)
             )
-        with self._timed("fold"):
+        with self._timed("fold"), collector.folding():
             began = self._monotonic_s()
             folded = self._engine.fold(self._state, chunk, loaded.blobs, loaded.due, self._cases, loaded.failures)
             self._pace.note(folded.taken, self._monotonic_s() - began)
