@@ -4,7 +4,6 @@ Outputs and commit are one transaction, so that the commit record tells when eit
 what is committed.
 """
 
-import asyncio
 import itertools
 import threading
 import time
@@ -19,10 +18,11 @@ from confluent_kafka import TopicPartition
 from benchmarks.committed import FROM_START, is_end, reader_of
 from benchmarks.recordings import PARTITIONS
 from benchmarks.result import Latency
-from benchmarks.service import Service, open_service
+from benchmarks.sender import Sender
+from benchmarks.service import open_service
 from schemas.topics import COMMITS, CONTROL, INPUTS
 from streams.engine.order import LogRecord
-from streams.replay.produce import SLICE_RECORDS, TopicSink, in_order
+from streams.replay.produce import SLICE_RECORDS, in_order
 from streams.replay.progress import progress
 from streams.replay.recording import Recording
 from streams.worker.commitlog import CommitRecord, Reader
@@ -65,30 +65,26 @@ def latency(recording: Path, load: Load, chosen: Mapping[str, str], tree: Path |
         service.create_topics()
         records = (record for _, record in in_order(opened, INPUTS))
         before = itertools.islice(records, opened.manifest.records // 2)
-        with service.workers(1, chosen, tree), Tail(service.node.bootstrap) as tail:
-            return asyncio.run(_measure(service, tail, before, records, load))
+        at = service.node.bootstrap
+        with service.workers(1, chosen, tree), Tail(at) as tail, Sender(at) as sender:
+            return _measure(sender, tail, before, records, load)
 
 
-async def _measure(
-    service: Service, tail: "Tail", before: Iterator[LogRecord], after: Iterator[LogRecord], load: Load
+def _measure(
+    sender: Sender, tail: "Tail", before: Iterator[LogRecord], after: Iterator[LogRecord], load: Load
 ) -> dict[str, Latency]:
-    sink = TopicSink(service.settings())
-    await sink.start()
-    try:
-        sent = Sent()
-        logins: list[LogRecord] = []
-        while slice_ := list(itertools.islice(before, SLICE_RECORDS)):
-            await sink.send(slice_)
-            sent.note(slice_, [0.0] * len(slice_))
-            logins = [record for record in slice_ if record.topic == "logins"] or logins
-        with progress("latency, catching up", None):
-            await asyncio.to_thread(tail.wait_for, sent.ends)
-        with progress("latency, idle", None):
-            idle = [await _alone(sink, tail, sent, _again(logins, number)) for number in range(load.alone)]
-        with progress("latency under load", None):
-            loaded = await _under_load(sink, tail, sent, after, load)
-    finally:
-        await sink.stop()
+    sent = Sent()
+    logins: list[LogRecord] = []
+    while slice_ := list(itertools.islice(before, SLICE_RECORDS)):
+        sender.send(slice_)
+        sent.note(slice_, [0.0] * len(slice_))
+        logins = [record for record in slice_ if record.topic == "logins"] or logins
+    with progress("latency, catching up", None):
+        tail.wait_for(sent.ends)
+    with progress("latency, idle", None):
+        idle = [_alone(sender, tail, sent, _again(logins, number)) for number in range(load.alone)]
+    with progress("latency under load", None):
+        loaded = _under_load(sender, tail, sent, after, load)
     return {
         IDLE: _summed_up(idle, 0.0, _IDLE_TARGETS_MS),
         HALF: _summed_up(loaded, load.events_per_s, _HALF_TARGETS_MS),
@@ -102,32 +98,30 @@ def _again(logins: list[LogRecord], number: int) -> LogRecord:
     return known._replace(value=msgspec.json.encode(event), timestamp=logins[-1].timestamp)
 
 
-async def _alone(sink: TopicSink, tail: "Tail", sent: "Sent", record: LogRecord) -> float:
+def _alone(sender: Sender, tail: "Tail", sent: "Sent", record: LogRecord) -> float:
     """Send one event while nothing else happens; returns the seconds until its commit was read."""
     sent_s = time.monotonic()
-    await sink.send([record])
+    sender.send([record])
     sent.note([record], [sent_s])
-    await asyncio.to_thread(tail.wait_for, sent.ends)
-    await asyncio.sleep(_PAUSES_S[record.offset % len(_PAUSES_S)])
+    tail.wait_for(sent.ends)
+    time.sleep(_PAUSES_S[record.offset % len(_PAUSES_S)])
     return tail.at_s - sent_s
 
 
-async def _under_load(
-    sink: TopicSink, tail: "Tail", sent: "Sent", records: Iterator[LogRecord], load: Load
-) -> list[float]:
+def _under_load(sender: Sender, tail: "Tail", sent: "Sent", records: Iterator[LogRecord], load: Load) -> list[float]:
     """Send at a rate; returns each event's seconds from when it was due, so that a late sender does not hide a wait."""
     waiting = list(itertools.islice(records, int(load.events_per_s * load.seconds)))
     first = sent.ends.copy()
     began_s = time.monotonic()
     done = 0
     while done < len(waiting):
-        await asyncio.sleep(_SLICE_S)
+        time.sleep(_SLICE_S)
         due = min(len(waiting), int((time.monotonic() - began_s) * load.events_per_s), done + SLICE_RECORDS)
         slice_ = waiting[done:due]
-        await sink.send(slice_)
+        sender.send(slice_)
         sent.note(slice_, [began_s + number / load.events_per_s for number in range(done, due)])
         done = due
-    await asyncio.to_thread(tail.wait_for, sent.ends)
+    tail.wait_for(sent.ends)
     return list(waits(tail.reached, sent.due_s, first))
 
 

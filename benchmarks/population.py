@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from confluent_kafka import KafkaError, Message, Producer
 from msgspec import structs
 
 from benchmarks.recordings import PARTITIONS
+from benchmarks.sender import Sender
 from schemas.partitioning import partition_of
 from schemas.topics import COMMITS, CONTROL, INPUTS
 from streams.engine.breaker import Granted
@@ -41,7 +41,6 @@ SNAPSHOT_HOUR: Final = 10
 _TYPICAL_INSTALMENTS: Final = 12
 _LOG_NAME: Final = "population"
 _WAITING_PARTS: Final = 64
-_END_S: Final = 120.0
 
 
 class Template(NamedTuple):
@@ -298,32 +297,11 @@ def write_log(bootstrap: str, population: Population, advance: Advance) -> Writt
     Raises:
         BrokenPart: the broker did not take all of it.
     """
-    refused: list[str] = []
-
-    def told(error: KafkaError | None, _: Message) -> None:
-        if error is not None:
-            refused.append(str(error))
-
-    producer = Producer(
-        {
-            "bootstrap.servers": bootstrap,
-            # In order and each once, also where a request is sent again.
-            "enable.idempotence": True,
-            "message.max.bytes": 2 << 20,
-            # A broker that has just started lets it wait, which librdkafka tells as a warning.
-            "log_level": 3,
-        }
-    )
     sealed_bytes = 0
-    for partition in range(PARTITIONS):
-        for record, encoded in encoded_of(population.commits(partition)):
-            for value in encoded.values:
-                producer.produce(COMMITS, value, partition=partition, on_delivery=told)
-            while len(producer) > _WAITING_PARTS:
-                producer.poll(0.1)
-            sealed_bytes += sum(map(len, record.changed.values()))
-            advance(len(record.changed))
-    left = producer.flush(_END_S)
-    if refused or left:
-        raise BrokenPart(f"the broker did not take the commit log: {refused[0] if refused else f'{left} parts wait'}")
+    with Sender(bootstrap, _WAITING_PARTS) as sender:
+        for partition in range(PARTITIONS):
+            for record, encoded in encoded_of(population.commits(partition)):
+                sender.send(LogRecord(COMMITS, partition, 0, 0, None, value) for value in encoded.values)
+                sealed_bytes += sum(map(len, record.changed.values()))
+                advance(len(record.changed))
     return Written(population.state_bytes(), sealed_bytes)

@@ -3,7 +3,6 @@
 See docs/growth.md.
 """
 
-import asyncio
 import itertools
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from benchmarks.latency import Sent, Tail, waits
 from benchmarks.population import Population, Snapshot, write_log
 from benchmarks.recordings import PARTITIONS
 from benchmarks.result import Machine, this_machine, versions
+from benchmarks.sender import Sender
 from benchmarks.service import Service, open_service
 from benchmarks.traffic import told_of
 from schemas.inbound import Tick
@@ -29,7 +29,7 @@ from schemas.topics import COMMITS, CONTROL
 from streams.engine.calendar import DAY_MS
 from streams.engine.order import LogRecord
 from streams.engine.state import unpack_task
-from streams.replay.produce import SLICE_RECORDS, TopicSink
+from streams.replay.produce import SLICE_RECORDS
 from streams.replay.progress import progress
 from streams.worker.commitlog import CommitRecord
 from tests.parts import BrokenPart
@@ -114,35 +114,31 @@ def _measured(service: Service, population: Population, rate: float, seed: int) 
     tick_ms = population.snapshot.clock_ms + DAY_MS
     first = ends_of(service.node.bootstrap, COMMITS, PARTITIONS)
     with SweepTail(service.node.bootstrap, first, tick_ms) as tail, progress("sweeping", None):
-        return asyncio.run(_drive(service, tail, logins(population, tick_ms, rate, seed), rate))
+        return _drive(service, tail, logins(population, tick_ms, rate, seed), rate)
 
 
-async def _drive(service: Service, tail: "SweepTail", coming: Iterator[LogRecord], rate: float) -> _Measured:
-    sink = TopicSink(service.settings())
-    await sink.start()
+def _drive(service: Service, tail: "SweepTail", coming: Iterator[LogRecord], rate: float) -> _Measured:
     sent = Sent()
-    try:
+    with Sender(service.node.bootstrap) as sender:
         began_s = time.monotonic()
         ticks = [tick_of(tail.tick_ms, partition) for partition in range(PARTITIONS)]
-        await sink.send(ticks)
+        sender.send(ticks)
         sent.note(ticks, [began_s] * len(ticks))
         done = 0
         ends_s: float | None = None
         while ends_s is None or time.monotonic() < ends_s:
-            await asyncio.sleep(_SLICE_S)
+            time.sleep(_SLICE_S)
             now_s = time.monotonic()
             due = min(int((now_s - began_s) * rate), done + SLICE_RECORDS)
             slice_ = list(itertools.islice(coming, due - done))
-            await sink.send(slice_)
+            sender.send(slice_)
             sent.note(slice_, [began_s + number / rate for number in range(done, due)])
             done = due
             if ends_s is None and len(tail.ended_s) == PARTITIONS:
                 ends_s = now_s + _AFTER_S
             if now_s - began_s > _LONGEST_S:
                 raise BrokenPart(f"the sweep was not done within {_LONGEST_S:g} s")
-        await asyncio.to_thread(tail.wait_for, sent.ends)
-    finally:
-        await sink.stop()
+        tail.wait_for(sent.ends)
     swept_s = [tail.ended_s[partition] - began_s for partition in range(PARTITIONS)]
     return _Measured(swept_s, list(waits(tail.reached, sent.due_s, {})))
 
