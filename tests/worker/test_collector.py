@@ -65,3 +65,16 @@ def test_a_fold_that_fails_leaves_the_collector_at_work() -> None:
     with pytest.raises(ValueError, match="a rule"), collector.folding():
         raise ValueError("a rule")
     assert gc.isenabled()
+
+
+def test_whoever_has_turned_the_collector_off_keeps_it_off() -> None:
+    frozen = gc.get_freeze_count()
+    gc.disable()
+    try:
+        with collector.folding():
+            states = [[1, 2, 3]]
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    assert looked_at(states)
+    assert gc.get_freeze_count() == frozen
